@@ -10,11 +10,11 @@ let running: { readonly output: Output; readonly command: Command } | undefined
 // The first signal asks the command to save and stop. The handlers go with it, so the second one has its default effect:
 // it kills.
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
-function handleNoMore(): void {
+function stopHandlingSignals(): void {
   for (const name of SIGNALS) process.removeListener(name, interrupt)
 }
 function interrupt(signal: NodeJS.Signals): void {
-  handleNoMore()
+  stopHandlingSignals()
   running?.output.line(`Stopping; a second signal stops at once${running.command.saves ? ', without saving' : ''}.`)
   controller.abort(new Interruption(`stopped by ${signal}`))
 }
@@ -22,9 +22,10 @@ for (const name of SIGNALS) process.on(name, interrupt)
 
 // A terminal has been closed: the command saves and stops where that was its own. Elsewhere (nohup, a log) it is to go on, and Node has
 // undone nohup's way to say so, by which a process ignores the signal from its start. It may come twice, by the shell and by the system.
-process.on('SIGHUP', () => {
+function hangUp(): void {
   if (process.stderr.isTTY && !controller.signal.aborted) interrupt('SIGHUP')
-})
+}
+process.on('SIGHUP', hangUp)
 
 /** A pipe whose reader has gone, or a terminal that is no more; on a disk EIO is the disk's own. */
 const isGone = ({ code }: NodeJS.ErrnoException): boolean =>
@@ -53,7 +54,9 @@ const status = await dispatch(process.argv.slice(2), {
   signal: controller.signal,
   onOutput: (output, command) => {
     running = { output, command }
-    if (command.endsAtOnce) handleNoMore()
+    if (!command.endsAtOnce) return
+    stopHandlingSignals()
+    if (process.stderr.isTTY) process.removeListener('SIGHUP', hangUp)
   },
 })
 // Leave at once, whatever threads or timers a library has left behind, but not before all is written.

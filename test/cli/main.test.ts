@@ -182,6 +182,26 @@ test.skipIf(script === undefined)("its own terminal's end: the command saves, th
   await expect.poll(content, { timeout: 10_000 }).toBe('stopped by SIGHUP')
 })
 
+test.skipIf(script === undefined)("its own terminal's end ends a command that never pauses at once", async () => {
+  const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' compute`
+  const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: 'nothing' } })
+  let seen = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    seen += text
+  })
+  await until(() => /as \d+\./.test(seen), child)
+  const pid = Number(/as (\d+)\./.exec(seen)![1])
+  child.kill('SIGKILL')
+  const isThere = () => {
+    try {
+      return process.kill(pid, 'SIGHUP')
+    } catch {
+      return false
+    }
+  }
+  await expect.poll(isThere, { timeout: 5_000 }).toBe(false)
+})
+
 test('a second signal kills', async () => {
   const { child, seen, ended } = repa('wait', '--stubborn')
   await until(() => seen.stderr.includes('waiting'), child)
