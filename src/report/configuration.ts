@@ -2,6 +2,7 @@ import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { type Html, html } from './html.ts'
 import { flattenJson, isObject, type Json, type JsonObject } from './json.ts'
 import type { RunData } from './run.ts'
+import { scrolled } from './scrolled.ts'
 
 interface Setting {
   readonly path: string
@@ -25,7 +26,7 @@ export function renderConfiguration(runs: readonly RunData[], names: readonly st
   return html`<section aria-labelledby="configuration"><h2 id="configuration">Configuration</h2>
 ${
   differing.length > 0
-    ? html`<h3>What differs</h3><div class="card scroll" tabindex="0" role="group" aria-label="What differs">${renderComparison(differing, names)}</div>`
+    ? html`<h3>What differs</h3><div class="card scroll"${scrolled('What differs')}>${renderComparison(differing, names)}</div>`
     : html`<p class="remark">The runs' configurations are equal.</p>`
 }
 ${

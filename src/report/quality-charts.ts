@@ -5,6 +5,7 @@ import { distinct, pointsOf } from './grouping.ts'
 import { type Html, html } from './html.ts'
 import { type QualityGroup, qualityGroups } from './quality-groups.ts'
 import { formatCount, formatShortCount, formatSignificant } from './quantity.ts'
+import { scrolled } from './scrolled.ts'
 
 const QUALITY = [
   { key: 'sfid', title: 'sFID', yLabel: 'sFID', description: 'Of spatial features. Lower is better.' },
@@ -63,7 +64,7 @@ function renderTable(group: QualityGroup, names: readonly string[]): Html {
   const rows = group.ways
     .flatMap(({ name, measured }) => measured.map((own) => ({ ...own, name })))
     .sort((a, b) => a.run - b.run)
-  return html`<div class="card scroll" tabindex="0" role="group" aria-label="${distanceOf(group)}"><table class="numbers"><caption>${comparisonOf(group)}</caption>
+  return html`<div class="card scroll"${scrolled(distanceOf(group))}><table class="numbers"><caption>${comparisonOf(group)}</caption>
 <thead><tr><th>Run</th><th>Step</th>${isNamed ? html`<th class="words">Sampling</th>` : undefined}<th>${distanceOf(group)}</th>${measures.map(
     ({ title }) => html`<th>${title}</th>`,
   )}</tr></thead>

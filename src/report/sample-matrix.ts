@@ -3,6 +3,7 @@ import { flattenJson } from './json.ts'
 import { formatCount } from './quantity.ts'
 import type { RunData } from './run.ts'
 import type { SampleGrid } from './sample-grids.ts'
+import { scrolled } from './scrolled.ts'
 
 /** Where the page finds a grid's picture: a `data:` URL, or a path on the server that serves the page. */
 export type SampleSource = (run: number, grid: SampleGrid) => string
@@ -27,7 +28,7 @@ export function renderSampleMatrix(runs: readonly RunData[], names: readonly str
   const attributes = tiles
     ? html` data-count="${tiles.count}" data-across="${tiles.across}" data-width="${tiles.width}" data-height="${tiles.height}" data-border="${BORDER}"`
     : undefined
-  return html`<div class="card scroll matrix" tabindex="0" role="group" aria-label="Samples by run and step"${attributes}><table>
+  return html`<div class="card scroll matrix"${scrolled('Samples by run and step')}${attributes}><table>
 <thead><tr><th>Run</th>${steps.map((step) => html`<th>Step ${formatCount(step)}</th>`)}</tr></thead>
 <tbody>${runs.map(({ samples }, run) =>
     samples.shown.length === 0
