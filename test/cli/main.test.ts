@@ -183,8 +183,9 @@ test.skipIf(script === undefined)("its own terminal's end: the command saves, th
 })
 
 test.skipIf(script === undefined)("its own terminal's end ends a command that never pauses at once", async () => {
+  const saved = join(directory, 'saved-by-compute')
   const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' compute`
-  const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: 'nothing' } })
+  const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: saved } })
   let seen = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     seen += text
@@ -200,6 +201,7 @@ test.skipIf(script === undefined)("its own terminal's end ends a command that ne
     }
   }
   await expect.poll(isThere, { timeout: 5_000 }).toBe(false)
+  expect(existsSync(saved)).toBe(false)
 })
 
 test('a second signal kills', async () => {

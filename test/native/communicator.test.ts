@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { native } from '../../src/native.ts'
 import { deviceOfProcess, mostProcesses } from '../distributed/gpus-of-processes.ts'
+import { temporaryFolder } from '../formats/temporary-folder.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 import { startNode } from './run-program.ts'
 
@@ -149,6 +150,7 @@ for (const { device, missing } of DEVICES) {
 
     test('calls that cannot be right are sentences', async () => {
       const addon = native()
+      const nowhere = join(await temporaryFolder(), 'nowhere')
       const id = addon.communicatorId(device, 1)
       const communicator = await addon.openCommunicator(device, id, 0, 1)
       const half = addon.empty([2], 'i32', device)
@@ -180,10 +182,10 @@ for (const { device, missing } of DEVICES) {
         code: 'ERR_INVALID_ARGUMENT',
         message: 'openCommunicator: rank is 2; expected 0 to 1.',
       })
-      await expect(addon.openCommunicator(device, 'nothing', 0, 1)).rejects.toThrow(
+      await expect(addon.openCommunicator(device, nowhere, 0, 1)).rejects.toThrow(
         device === 'cpu'
-          ? 'nothing, does not open: No such file'
-          : 'An id of NCCL is 256 hexadecimal digits; got "nothing".',
+          ? `${nowhere}, does not open: No such file`
+          : `An id of NCCL is 256 hexadecimal digits; got "${nowhere}".`,
       )
     })
   })
