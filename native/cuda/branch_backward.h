@@ -310,8 +310,9 @@ void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
     };
     // A stage less where that lets two blocks share an SM: as many bytes are under way, and one computes while the other waits.
     const bool fits = sharedBytes(kMostStages) <= kMostSharedBytes;
-    const bool alone = !twoFitIntoMultiprocessor(static_cast<size_t>(sharedBytes(kMostStages)));
-    const int stages = fits && !(alone && twoFitIntoMultiprocessor(static_cast<size_t>(sharedBytes(kMostStages - 1)))) ? kMostStages : kMostStages - 1;
+    const auto twoFit = [&](int stages) { return twoFitIntoMultiprocessor(static_cast<size_t>(sharedBytes(stages))); };
+    const bool lessLetsTwoIn = !twoFit(kMostStages) && twoFit(kMostStages - 1);
+    const int stages = fits && !lessLetsTwoIn ? kMostStages : kMostStages - 1;
     vectors = vectors && of.width % 4 == 0 && of.factorStride % 4 == 0 && of.gateStride % 4 == 0 && threads <= kMostThreads &&
               sharedBytes(stages) <= kMostSharedBytes &&
               aligned16(of.dOut, of.x, of.factor, of.dResidual, of.dX, of.y, of.gate, of.dY, of.scratch);
