@@ -34,6 +34,7 @@ const CHOICES = [
   ['with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
   ['with attention streamed by wgmma', { REPA_ATTENTION: 'wgmma-streamed' }],
   ['with attention streamed by mma.sync', { REPA_ATTENTION: 'mma-streamed' }],
+  ["with attention's kernels chosen by measuring", { REPA_ATTENTION: 'auto' }],
 ]
 /** Attention of 1,024 tokens, as it is chosen and by wgmma, which no chip has timed. */
 const AT_512 = [
@@ -101,11 +102,12 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
     capability === '9.0'
       ? undefined
       : `those kernels are for compute capability 9.0, and ${device} has ${capability ?? 'none'}`
-  const lackOfChoice = (env) => (Object.keys(env).length > 0 ? noHopper : undefined)
+  const lackOfChoice = (env) => (Object.values(env).some((value) => value.startsWith('wgmma')) ? noHopper : undefined)
   const noProfiler = ncu ? undefined : 'there is no Nsight Compute (ncu) here'
   const noPython = python ? undefined : 'there is no python3 with torch here'
   const noLibrary = cublasLt ? undefined : 'there is no cuBLASLt here'
-  const library = { REPA_CUBLASLT: cublasLt ?? '', REPA_GEMM_CHOICES: join(out, 'gemm-choices.txt') }
+  const kept = { REPA_KERNEL_CHOICES: join(out, 'kernel-choices.txt') }
+  const library = { ...kept, REPA_CUBLASLT: cublasLt ?? '' }
   const chip = join(out, 'chip-dump')
   const sanitized = (tool) => ({
     name: `${tool} of the products and of attention`,
@@ -143,7 +145,7 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
         command: repa('bench', 'kernels', '--model', 'SiT-XL/2', '--batch', '256'),
         limit: 120,
         json: 'object',
-        env,
+        env: { ...kept, ...env },
         missing: lackOfChoice(env),
       },
       {
@@ -152,7 +154,7 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
         command: step('SiT-XL/2', 256),
         limit: 90,
         json: 'object',
-        env,
+        env: { ...kept, ...env },
         missing: lackOfChoice(env),
       },
     ]),

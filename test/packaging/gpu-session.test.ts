@@ -186,10 +186,12 @@ test('every command of the plan is one, and what this machine lacks is said', as
   expect(lacks('choices')).toEqual(new Set([undefined]))
   // Elsewhere the settings that ask for Hopper's kernels are refused.
   const ampere = gpuSessionPlan({ ...where, ncu: 'ncu', capability: '8.0' })
-  const asking = ({ env = {} }: Step) => ['REPA_GEMM', 'REPA_ATTENTION'].some((name) => name in env)
+  const asking = ({ env = {} }: Step) => /^wgmma/m.test(`${env.REPA_GEMM}\n${env.REPA_ATTENTION}`)
   for (const one of ampere.filter(({ group }) => ['choices', 'variants', 'profile'].includes(group))) {
     const why = 'those kernels are for compute capability 9.0, and cuda:0 has 8.0'
     expect([one.name, one.missing]).toEqual([one.name, asking(one) ? why : undefined])
   }
   expect(ampere.filter(asking).length).toBe(plan.filter(asking).length)
+  const attention = (steps: readonly Step[]) => steps.flatMap(({ env = {} }) => env.REPA_ATTENTION ?? [])
+  expect(attention(ampere.filter(({ missing }) => !missing))).toEqual(['mma-streamed', 'mma-streamed', 'auto', 'auto'])
 })
