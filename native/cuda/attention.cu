@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <optional>
 #include <string>
 
 #include "core/error.h"
@@ -11,7 +13,9 @@
 #include "cuda/cuda_device.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
+#include "cuda/measured_choice.h"
 #include "cuda/partial_sums.h"
+#include "cuda/stopwatch.h"
 #include "cuda/vector.h"
 
 namespace repa::cuda {
@@ -39,33 +43,100 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
   return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
 }
 
-/// What the environment variable REPA_ATTENTION asks for: the kernels that were measured to be the fastest, those of every tensor-core GPU or
-/// Hopper's own wherever there is one, and of either the streamed ones even where a head fits into shared memory. No chip has timed Hopper's own
-/// for 72 columns forward, nor its streamed ones; nor on sm_80 the streamed ones beside a head that is alone on its SM.
-enum class Wish { fastest, mma, mmaStreamed, wgmma, wgmmaStreamed };
+/// The kernels of bf16 and f16 in the order in which they are tried: Hopper's own, then those of every GPU; of either, one that holds a
+/// head in shared memory before one that streams. The last takes any size.
+enum class AttentionKernel { wgmma, wgmmaStreamed, mma, mmaStreamed };
+constexpr AttentionKernel kKernels[] = {AttentionKernel::wgmma, AttentionKernel::wgmmaStreamed, AttentionKernel::mma, AttentionKernel::mmaStreamed};
+/// As REPA_ATTENTION and the file of choices call them.
+constexpr const char* kNames[] = {"wgmma", "wgmma-streamed", "mma", "mma-streamed"};
 
-Wish wish() {
-  const char* const text = std::getenv("REPA_ATTENTION");
-  const std::string name = text ? text : "";
-  if (name == "") return Wish::fastest;
-  if (name == "mma") return Wish::mma;
-  if (name == "mma-streamed") return Wish::mmaStreamed;
-  if (name == "wgmma") return Wish::wgmma;
-  if (name == "wgmma-streamed") return Wish::wgmmaStreamed;
-  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma, mma-streamed, wgmma or wgmma-streamed.");
+const char* nameOf(AttentionKernel kernel) { return kNames[static_cast<int>(kernel)]; }
+
+std::optional<AttentionKernel> kernelNamed(const std::string& name) {
+  for (const AttentionKernel kernel : kKernels)
+    if (name == nameOf(kernel)) return kernel;
+  return std::nullopt;
 }
 
-/// Runs one of Hopper's own kernels where the tensor is and one is wanted. `timed`: whether the one that holds a whole head in shared memory
-/// is known to be faster for such a head. False where another has to.
-template <class Resident, class Streamed>
-bool runHopper(const Tensor& x, bool timed, Resident&& resident, Streamed&& streamed) {
-  const Wish asked = wish();
-  const bool asksHopper = asked == Wish::wgmma || asked == Wish::wgmmaStreamed;
-  const CudaDeviceInfo& device = static_cast<CudaDevice&>(x.device()).info();
-  if (asksHopper) device.requireHopperFor(std::string("REPA_ATTENTION=") + std::getenv("REPA_ATTENTION"));
-  if (!device.runsHopperKernels()) return false;
-  if ((asked == Wish::wgmma || (asked == Wish::fastest && timed)) && resident()) return true;
-  return asksHopper && streamed();
+bool isHoppers(AttentionKernel kernel) { return kernel <= AttentionKernel::wgmmaStreamed; }
+
+bool isStreamed(AttentionKernel kernel) { return kernel == AttentionKernel::wgmmaStreamed || kernel == AttentionKernel::mmaStreamed; }
+
+template <class T>
+bool run(cudaStream_t stream, AttentionKernel kernel, const AttentionForward<T>& a, bool causal) {
+  // Hopper's own have no causal form: a text is short, and not what a step waits for.
+  if (isHoppers(kernel) && causal) return false;
+  switch (kernel) {
+    case AttentionKernel::wgmma: return attentionSm90(stream, a);
+    case AttentionKernel::wgmmaStreamed: return attentionStreamedSm90(stream, a);
+    case AttentionKernel::mma: return attentionResident(stream, a, causal);
+    case AttentionKernel::mmaStreamed: attentionStreamed(stream, a, causal);
+  }
+  return true;
+}
+
+template <class T>
+bool run(cudaStream_t stream, AttentionKernel kernel, const AttentionBackward<T>& a) {
+  switch (kernel) {
+    case AttentionKernel::wgmma: return attentionBackwardSm90(stream, a);
+    case AttentionKernel::wgmmaStreamed: return attentionBackwardStreamedSm90(stream, a);
+    case AttentionKernel::mma: return attentionBackwardResident(stream, a);
+    case AttentionKernel::mmaStreamed: attentionBackwardStreamed(stream, a);
+  }
+  return true;
+}
+
+/// What the choice of a kernel depends on, for a GPU; not whether lse or sums of columns are kept, for a result has the same bits with and without.
+template <class Args>
+std::string keyOf(const char* what, DType dtype, const Args& a) {
+  return std::string(what) + " " + dtypeName(dtype) + " " + std::to_string(a.batch) + "x" + std::to_string(a.tokens) + "x" + std::to_string(a.heads) + "x" +
+         std::to_string(a.headDim) + (a.aligned ? " aligned" : "");
+}
+
+/// The name of the kernel that takes the least time, of those that run.
+template <class Runs>
+std::string fastest(cudaStream_t stream, Runs&& runs) {
+  Stopwatch stopwatch(stream);
+  float least = std::numeric_limits<float>::infinity();
+  std::string name;
+  for (const AttentionKernel kernel : kKernels) {
+    if (!runs(kernel)) continue;
+    const float milliseconds = stopwatch.least([&] { runs(kernel); });
+    if (milliseconds >= least) continue;
+    least = milliseconds;
+    name = nameOf(kernel);
+  }
+  return name;
+}
+
+/// Runs the kernel that the environment variable REPA_ATTENTION asks for, and says which one that was:
+/// - one by its name, or where that is not made for such heads, those after it;
+/// - by a measurement (`auto`), for which each runs a few times, writing its results again and again;
+/// - unset, what was measured to be the fastest on an H200. `timed` says whether Hopper's own that holds a head in shared memory is known to
+///   be. No chip has timed its own for 72 columns forward, nor its streamed ones; nor on sm_80 the streamed ones beside a head that is alone
+///   on its SM.
+/// `tryKernel` returns whether the kernel could.
+template <class Key, class Try>
+AttentionKernel runAsAsked(cudaStream_t stream, const CudaDeviceInfo& device, Key&& key, bool timed, Try&& tryKernel) {
+  const char* const text = std::getenv("REPA_ATTENTION");
+  const std::string asked = text ? text : "";
+  const auto runs = [&](AttentionKernel kernel) { return (device.runsHopperKernels() || !isHoppers(kernel)) && tryKernel(kernel); };
+  if (asked == "auto") {
+    const Choosing choosing{.variable = "REPA_ATTENTION", .what = "attention", .key = key()};
+    const std::string choice = measuredChoice(stream, device, choosing, [&] { return fastest(stream, runs); });
+    const std::optional<AttentionKernel> kernel = kernelNamed(choice);
+    if (!kernel || !runs(*kernel)) refuseChoice(choice, "attention's kernels for this GPU and these sizes");
+    return *kernel;
+  }
+  const std::optional<AttentionKernel> wished = kernelNamed(asked);
+  if (!asked.empty() && !wished)
+    throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + asked + "\"; expected mma, mma-streamed, wgmma, wgmma-streamed or auto.");
+  if (wished && isHoppers(*wished)) device.requireHopperFor("REPA_ATTENTION=" + asked);
+  for (const AttentionKernel kernel : kKernels) {
+    const bool isWanted = wished ? kernel >= *wished : !isHoppers(kernel) || (kernel == AttentionKernel::wgmma && timed);
+    if (isWanted && runs(kernel)) return kernel;
+  }
+  throw Error(ErrorCode::shape, "none of attention's kernels takes " + key() + ".");
 }
 
 }  // namespace
@@ -90,10 +161,9 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causa
     if constexpr (std::is_same_v<T, float>) {
       attentionF32(stream, a, causal);
     } else {
-      // Hopper's own have no causal form: a text is short, and not what a step waits for.
-      const bool taken = runHopper(
-          o, headDim == 64, [&] { return !causal && attentionSm90(stream, a); }, [&] { return !causal && attentionStreamedSm90(stream, a); });
-      if (!taken && (wish() == Wish::mmaStreamed || !attentionResident(stream, a, causal))) attentionStreamed(stream, a, causal);
+      const CudaDeviceInfo& device = static_cast<CudaDevice&>(o.device()).info();
+      const auto key = [&] { return keyOf(causal ? "causal attention" : "attention", qkv.dtype(), a); };
+      runAsAsked(stream, device, key, headDim == 64, [&](AttentionKernel kernel) { return run(stream, kernel, a, causal); });
     }
   });
 }
@@ -133,14 +203,10 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
     if constexpr (std::is_same_v<T, float>) {
       attentionBackwardF32(stream, a);
     } else {
-      bool streamed = false;
-      const bool taken = runHopper(
-          qkv, true, [&] { return attentionBackwardSm90(stream, a); }, [&] { return streamed = attentionBackwardStreamedSm90(stream, a); });
-      if (!taken && (wish() == Wish::mmaStreamed || !attentionBackwardResident(stream, a))) {
-        attentionBackwardStreamed(stream, a);
-        streamed = true;
-      }
-      const int64_t rows = streamed ? streamedRowsOfBlock(headDim) : tokens, parts = batch * ((tokens + rows - 1) / rows);
+      const CudaDeviceInfo& device = static_cast<CudaDevice&>(qkv.device()).info();
+      const auto key = [&] { return keyOf("attention's gradient", qkv.dtype(), a); };
+      const AttentionKernel ran = runAsAsked(stream, device, key, true, [&](AttentionKernel kernel) { return run(stream, kernel, a); });
+      const int64_t rows = isStreamed(ran) ? streamedRowsOfBlock(headDim) : tokens, parts = batch * ((tokens + rows - 1) / rows);
       if (!dBias) return;
       const PartialSums sums{
           .partials = columnSums, .groups = 1, .parts = parts, .out = dBias->f32(), .outStride = 0, .accumulate = accumulate};

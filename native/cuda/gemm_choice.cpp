@@ -1,34 +1,28 @@
 #include "cuda/gemm_choice.h"
 
-#include <algorithm>
 #include <limits>
-#include <map>
-#include <mutex>
 #include <sstream>
 #include <string>
 
-#include "core/error.h"
 #include "core/tensor.h"
-#include "cuda/check.h"
 #include "cuda/cublaslt.h"
 #include "cuda/cublaslt_api.h"
-#include "cuda/gemm_choices_file.h"
-#include "cuda/status.h"
+#include "cuda/measured_choice.h"
+#include "cuda/stopwatch.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarmUps = 1, kMeasurements = 3;
 /// Of fresh memory, and the most that cublasLtAlignment says.
 constexpr uint32_t kBestAlignment = 256;
 constexpr const char* kOwn = "own";
 constexpr const char* kLibrary = "cublaslt";
 
-/// The products' sizes and all else that a choice depends on, as a file's key.
-std::string keyOf(const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+/// What a choice depends on besides the GPU: the library, and the products' sizes and places.
+std::string keyOf(std::span<const GemmArgs> products) {
   std::ostringstream key;
-  key << info.name << " " << info.major << "." << info.minor << " x" << info.multiprocessors << ", cuBLASLt " << cublasLt().cublasLtGetVersion();
+  key << "cuBLASLt " << cublasLt().cublasLtGetVersion();
   constexpr const char* layouts[] = {"forward", "inputGradient", "weightGradient"};
   for (const GemmArgs& args : products) {
     const GemmEpilogue& e = args.epilogue;
@@ -39,42 +33,6 @@ std::string keyOf(const CudaDeviceInfo& info, std::span<const GemmArgs> products
   }
   return key.str();
 }
-
-/// Events that time what is enqueued between them.
-class Stopwatch {
- public:
-  explicit Stopwatch(cudaStream_t stream) : stream_(stream) {
-    check(cudaEventCreateWithFlags(&began_, cudaEventDefault), "make an event");
-    check(cudaEventCreateWithFlags(&ended_, cudaEventDefault), "make an event");
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() {
-    cudaEventDestroy(began_);
-    cudaEventDestroy(ended_);
-  }
-
-  /// The least of several times, in milliseconds: what disturbs a measurement makes it longer.
-  template <class Work>
-  float least(Work work) {
-    for (int i = 0; i < kWarmUps; ++i) work();
-    float least = std::numeric_limits<float>::infinity();
-    for (int i = 0; i < kMeasurements; ++i) {
-      float milliseconds = 0;
-      check(cudaEventRecord(began_, stream_), "record an event");
-      work();
-      check(cudaEventRecord(ended_, stream_), "record an event");
-      check(cudaEventSynchronize(ended_), "wait for an event");
-      check(cudaEventElapsedTime(&milliseconds, began_, ended_), "read a time");
-      least = std::min(least, milliseconds);
-    }
-    return least;
-  }
-
- private:
-  cudaStream_t stream_;
-  cudaEvent_t began_ = nullptr, ended_ = nullptr;
-};
 
 /// The products with everything that they write turned to memory of their own, which they may write again and again: C may be the
 /// residual, and an accumulated C would grow. It is aligned as the product's own is, for cuBLASLt's algorithms depend on that.
@@ -145,7 +103,7 @@ std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& i
   return library < own ? choice : ownChoice;
 }
 
-GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+GemmPlan planOf(const std::string& choice, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
   std::istringstream words(choice);
   std::string maker;
   words >> maker;
@@ -161,7 +119,7 @@ GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDe
     for (size_t i = 0; fits && i < products.size(); ++i) fits = algorithms[i] >= 0 && algorithms[i] < cublasLtAlgorithms(products[i]);
     if (fits) return planCublasLt(products, std::move(algorithms));
   }
-  throw Error(ErrorCode::invalidArgument, path + " holds the choice \"" + choice + "\", which is none of this build's or of this cuBLASLt's; delete the file to measure anew.");
+  refuseChoice(choice, "this build's or of this cuBLASLt's");
 }
 
 }  // namespace
@@ -169,28 +127,8 @@ GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDe
 GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
   // What there is no choice for is not kept.
   if (gemmTiles(info, products).size() == 1 && !cublasLtTakes(products)) return planGemm(info, products, {});
-  static std::mutex mutex;
-  static std::map<std::string, std::string> known;
-  const std::string key = keyOf(info, products), path = gemmChoicesPath();
-  std::lock_guard lock(mutex);
-  auto found = known.find(key);
-  if (found == known.end()) {
-    std::optional<std::string> choice = readGemmChoice(path, key);
-    if (!choice) {
-      cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-      check(cudaStreamIsCapturing(stream, &capturing), "ask whether a step is captured");
-      if (capturing != cudaStreamCaptureStatusNone)
-        throw Error(ErrorCode::invalidArgument, "REPA_GEMM=auto has not measured a product of this shape yet, and cannot while a step is captured; run the step once before.");
-      try {
-        choice = keepGemmChoice(path, key, measure(stream, device, info, products));
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::outOfMemory) throw;
-        throw Error(error.code(), std::string(error.what()) + " Or unset REPA_GEMM: auto measures each product once, with results of its own beside the step's memory.");
-      }
-    }
-    found = known.emplace(key, *choice).first;
-  }
-  return planOf(found->second, path, info, products);
+  const Choosing choosing{.variable = "REPA_GEMM", .what = "a product", .key = keyOf(products)};
+  return planOf(measuredChoice(stream, info, choosing, [&] { return measure(stream, device, info, products); }), info, products);
 }
 
 }  // namespace repa::cuda

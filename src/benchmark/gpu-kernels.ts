@@ -77,6 +77,8 @@ export interface GpuKernelBenchmark {
   readonly precision: Precision
   /** What REPA_GEMM asked for: which kernel makes the products. */
   readonly gemm: string
+  /** What REPA_ATTENTION asked for: which kernels make attention. */
+  readonly attention: string
   readonly sizes: GpuKernelSizes
   /** Medians over the whole run: FLOP per second of a large product, bytes per second of a copy. */
   readonly limits: { readonly products: TimeSeries; readonly copy: TimeSeries }
@@ -142,6 +144,7 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
     gpu: gpuOf(device)!,
     precision,
     gemm: process.env.REPA_GEMM || 'own',
+    attention: process.env.REPA_ATTENTION || 'default',
     sizes,
     limits: { products: timeSeries(rates.products), copy: timeSeries(rates.copy) },
     clocks: { before, after: await readGpuClocks(device) },

@@ -110,6 +110,8 @@ export interface GpuStepBenchmark {
   readonly precision: Precision
   /** What REPA_GEMM asked for: which kernel makes the products. */
   readonly gemm: string
+  /** What REPA_ATTENTION asked for: which kernels make attention. */
+  readonly attention: string
   readonly encoder: BaselineEncoder | undefined
   readonly cudaGraph: boolean
   readonly recompute: Recomputation
@@ -191,6 +193,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     driverVersion: native().cudaInfo().driverVersion,
     precision,
     gemm: process.env.REPA_GEMM || 'own',
+    attention: process.env.REPA_ATTENTION || 'default',
     encoder: options.encoder,
     cudaGraph: options.cudaGraph ?? false,
     recompute: options.recompute ?? 'none',

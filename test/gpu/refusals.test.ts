@@ -55,7 +55,7 @@ for (const { device, missing } of DEVICES) {
           return attention(cast(Tensor.full([1, 8, 3 * 64], 1, device), 'bf16'), 1)
         },
         'ERR_INVALID_ARGUMENT',
-        /^attention: REPA_ATTENTION is "flash"; expected mma, mma-streamed, wgmma or wgmma-streamed\.$/,
+        /^attention: REPA_ATTENTION is "flash"; expected mma, mma-streamed, wgmma, wgmma-streamed or auto\.$/,
       ],
     ]
 

@@ -21,5 +21,5 @@ test.each(SETTINGS)(
 
 test('kernels that there are not are refused', () => {
   const { stderr } = runProgram('attention', { env: { REPA_ATTENTION: 'flash' } })
-  expect(stderr).toMatch(/REPA_ATTENTION is "flash"; expected mma, mma-streamed, wgmma or wgmma-streamed\./)
+  expect(stderr).toMatch(/REPA_ATTENTION is "flash"; expected mma, mma-streamed, wgmma, wgmma-streamed or auto\./)
 })

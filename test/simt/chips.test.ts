@@ -1,28 +1,7 @@
 /** What the kernels make of chips that are none of Hopper's: of their shared memory, and of being too old. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { runProgram } from '../native/run-program.ts'
-
-const scratch = mkdtempSync(join(tmpdir(), 'repa-chips-'))
-afterAll(() => rmSync(scratch, { recursive: true, force: true }))
-
-/** The kernels that the addon has and those that a program has run, each after the file it is in. */
-function kernelsOf(name: string, args: string[], capability: string, env: Record<string, string> = {}) {
-  const REPA_SIMT_KERNELS = join(scratch, [capability, name, ...args, ...Object.values(env)].join('-'))
-  const { status, stderr } = runProgram(name, { args, env: { ...env, REPA_SIMT_ARCH: capability, REPA_SIMT_KERNELS } })
-  expect(status, stderr).toBe(0)
-  const lines = readFileSync(REPA_SIMT_KERNELS, 'utf8').trim().split('\n')
-  const after = (word: string) => lines.filter((line) => line.startsWith(word)).map((line) => line.slice(word.length))
-  return { has: new Set(after('has ')), ran: new Set(after('ran ')) }
-}
-
-/** Those of attention and its gradient that have run, in the order of the alphabet. */
-function attentionKernels(args: string[], capability: string, env?: Record<string, string>) {
-  const { ran } = kernelsOf('attention-of-size', args, capability, env)
-  return [...ran].flatMap((kernel) => /: (attention\w+)/.exec(kernel)?.[1] ?? []).sort()
-}
+import { attentionKernels, kernelsOf } from './kernels-that-ran.ts'
 
 const STREAMED = ['attentionBackwardQueriesKernel', 'attentionBackwardKeysKernel']
 
