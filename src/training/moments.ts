@@ -21,8 +21,13 @@ export class Moments implements Disposable {
     this.#arena = arena
     this.#world = world
     this.#share = share
-    const make = (role: MomentRole) =>
-      world.size === 1 ? share.of(arena.array(role)) : Tensor.zeros([share.length], arena.device)
+    const make = (role: MomentRole) => {
+      if (world.size > 1) return Tensor.zeros([share.length], arena.device)
+      const own = share.of(arena.array(role))
+      // An optimizer before this one may have left its own there.
+      native().fill(own.handle, 0)
+      return own
+    }
     // Kept together: where memory does for the first alone, the scope frees it.
     const own = scope(() => ({ firstMoments: make('firstMoments'), secondMoments: make('secondMoments') }))
     this.#own = { firstMoments: keep(own.firstMoments), secondMoments: keep(own.secondMoments) }

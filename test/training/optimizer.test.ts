@@ -74,6 +74,17 @@ for (const { device, missing } of DEVICES) {
     /** A large one, and a small one behind it. */
     const isLate = (i: number) => i === 2 || i === 3
 
+    test('begins with moments of 0 where another has had the arena', async () => {
+      const step = async () => {
+        using optimizer = new AdamW(arena, OPTIONS)
+        writeGradients(start)
+        optimizer.step()
+        return await read('firstMoments')
+      }
+      const first = await step()
+      expect(await step()).toEqual(first)
+    })
+
     test.each(CASES)('four steps $name', async ({ options, scale, gradient, held }) => {
       const late = arena.rangesOf((parameter) => isLate(parameters.indexOf(parameter)))
       const all = { ...OPTIONS, ...options, ...(held !== undefined && { late }) }
@@ -228,17 +239,17 @@ for (const { device, missing } of DEVICES) {
         parameters.forEach((parameter, i) => {
           parameter.value.write(Float32Array.from(start[i].data))
         })
-        for (const role of ['firstMoments', 'secondMoments'] as const) {
-          arena.array(role).write(new Float32Array(arena.size))
-        }
         let optimizer = new AdamW(arena, OPTIONS)
         for (const step of steps) {
           if (resume && step === 3) {
             const state = await optimizer.state()
-            const ema = await arena.array('ema').data()
+            const roles = ['firstMoments', 'secondMoments', 'ema'] as const
+            const saved = await Promise.all(roles.map((role) => arena.array(role).data()))
             optimizer.dispose()
             optimizer = new AdamW(arena, OPTIONS)
-            arena.array('ema').write(ema)
+            roles.forEach((role, i) => {
+              arena.array(role).write(saved[i]!)
+            })
             optimizer.restore(state)
           }
           writeGradients(SHAPES.map(({ shape }, i) => random(shape, 10 * step + i)))
