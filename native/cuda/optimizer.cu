@@ -114,13 +114,13 @@ __device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings,
   const double steps = static_cast<double>(state.step - (settings.late ? state.held : 0));
   const double learningRate = settings.learningRateFactor ? settings.learningRate * *settings.learningRateFactor : settings.learningRate;
   return {.clip = state.clip,
-          .decay = static_cast<float>(1.0 - learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
+          .decay = static_cast<float>(learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
           .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1), .beta2 = static_cast<float>(settings.beta2),
           .oneMinusBeta2 = static_cast<float>(1.0 - settings.beta2),
           .rootBiasCorrection2 = static_cast<float>(sqrt(1.0 - pow(settings.beta2, steps))),
           .epsilon = static_cast<float>(settings.epsilon),
           .stepSize = static_cast<float>(learningRate / (1.0 - pow(settings.beta1, steps))),
-          .emaDecay = static_cast<float>(settings.emaDecay), .oneMinusEmaDecay = static_cast<float>(1.0 - settings.emaDecay)};
+          .emaDecay = static_cast<float>(settings.emaDecay), .oneMinusEmaDecay = 1.0F - static_cast<float>(settings.emaDecay)};
 }
 
 /// The arena's arrays; ema and compute may be null.
@@ -154,7 +154,7 @@ __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamW
     m[j] = __fmaf_rn(s.beta1, m[j], __fmul_rn(s.oneMinusBeta1, g[j]));
     v[j] = __fmaf_rn(s.beta2, v[j], __fmul_rn(__fmul_rn(s.oneMinusBeta2, g[j]), g[j]));
     const float denominator = __fadd_rn(__fdiv_rn(__fsqrt_rn(v[j]), s.rootBiasCorrection2), s.epsilon);
-    p[j] = __fmaf_rn(decay, p[j], -__fdiv_rn(__fmul_rn(s.stepSize, m[j]), denominator));
+    p[j] = __fsub_rn(p[j], __fmaf_rn(decay, p[j], __fdiv_rn(__fmul_rn(s.stepSize, m[j]), denominator)));
   }
   store(to.firstMoment + i, m);
   store(to.secondMoment + i, v);
@@ -189,11 +189,11 @@ __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
     if (part == Part::inside) {
       updateFrozen<N>(to, s, i);
     } else if (part == Part::outside && plain != Part::mixed) {
-      updateTrainable<N>(to, s, plain == Part::inside ? 1.0f : s.decay, i);
+      updateTrainable<N>(to, s, plain == Part::inside ? 0.0f : s.decay, i);
     } else {
       for (int64_t j = i; j < i + N && j < count; ++j) {
         if (partOf(frozen, j, 1) == Part::inside) updateFrozen<1>(to, s, j);
-        else updateTrainable<1>(to, s, partOf(undecayed, j, 1) == Part::inside ? 1.0f : s.decay, j);
+        else updateTrainable<1>(to, s, partOf(undecayed, j, 1) == Part::inside ? 0.0f : s.decay, j);
       }
     }
   }
@@ -304,7 +304,7 @@ void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weigh
     C* const compute = computeWeight ? elements<C>(*computeWeight) : nullptr;
     const auto run = [&](auto kernel, int perThread) {
       launch(stream, kernel, passOver(count, perThread, multiprocessors), count, weight.f32(), average, compute, state,
-             static_cast<float>(emaDecay), static_cast<float>(1.0 - emaDecay));
+             static_cast<float>(emaDecay), 1.0F - static_cast<float>(emaDecay));
     };
     if (aligned16(weight.f32(), average, compute)) run(followWeightsKernel<4, C>, 4);
     else run(followWeightsKernel<1, C>, 1);

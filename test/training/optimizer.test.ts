@@ -85,6 +85,48 @@ for (const { device, missing } of DEVICES) {
       expect(await step()).toEqual(first)
     })
 
+    test('a small weight decay is what it says', async () => {
+      const weightsAfter = async (weightDecay: number): Promise<Float32Array> => {
+        parameters.forEach((parameter, i) => {
+          parameter.value.write(Float32Array.from(start[i].data))
+        })
+        using optimizer = new AdamW(arena, { ...OPTIONS, learningRate: 1e-4, weightDecay })
+        for (let step = 0; step < 200; step++) {
+          // Others at every step: what is below half a bit of a weight counts only where its rounding varies.
+          writeGradients(SHAPES.map(({ shape }, i) => random(shape, 1000 + 10 * step + i)))
+          optimizer.step()
+        }
+        return await parameters[2].value.data()
+      }
+      const [decayed, plain] = [await weightsAfter(1e-3), await weightsAfter(0)]
+      let [measured, asked] = [0, 0]
+      for (const [i, weight] of start[2].data.entries()) {
+        measured += (plain[i] - decayed[i]) * weight
+        asked += 200 * 1e-4 * 1e-3 * weight * weight
+      }
+      // As a factor of f32, 1 - 1e-7 is 1 - 1.19e-7.
+      expect(measured / asked).toBeGreaterThan(0.95)
+      expect(measured / asked).toBeLessThan(1.05)
+    })
+
+    test('an average of a long horizon does not shrink', async () => {
+      using optimizer = new AdamW(arena, { ...OPTIONS, learningRate: 3e-5, emaDecay: 0.9999 })
+      writeGradients(start)
+      const average = Float64Array.from(await arena.array('ema').data())
+      for (let step = 0; step < 1000; step++) {
+        optimizer.step()
+        const weights = await arena.array('weights').data()
+        weights.forEach((weight, i) => {
+          average[i] = 0.9999 * average[i] + (1 - 0.9999) * weight
+        })
+      }
+      const ema = await arena.array('ema').data()
+      const squares = (values: Float64Array) => values.reduce((sum, value) => sum + value * value, 0)
+      const difference = average.map((value, i) => ema[i] - value)
+      // Two roundings a step, as often up as down. f32's 0.9999 and 0.0001 lack 1.7e-8 of 1, which is 1.6e-5 after these steps.
+      expect(Math.sqrt(squares(difference) / squares(average))).toBeLessThan(2 * Math.sqrt(1000) * 2 ** -24)
+    })
+
     test.each(CASES)('four steps $name', async ({ options, scale, gradient, held }) => {
       const late = arena.rangesOf((parameter) => isLate(parameters.indexOf(parameter)))
       const all = { ...OPTIONS, ...options, ...(held !== undefined && { late }) }
