@@ -125,6 +125,15 @@ for (const { device, missing } of DEVICES) {
       expect(await scaled.data()).toEqual((await plain.data()).map((n) => 0.02 * n))
     })
 
+    // Fused into one rounding, as arm64 and GPUs have an instruction for, the sum is what the product's rounding has left out: -9.6e-21.
+    test('a scaled number is a product, rounded, and a sum', async () => {
+      const [low, high, { seed, stream, step, first }] = [-0.00041454829115462525, 0.0006089931622742387, POSITIONS[1]]
+      expect(low + (high - low) * uniform(word(seed, stream, step, first))).toBe(0)
+      using out = Tensor.empty([1], device)
+      native().fillUniform(out.handle, low, high, seed, stream, step, first)
+      expect(await out.data()).toEqual(Float32Array.of(0))
+    })
+
     // Of every generator, scaled and not, from inside a block on and past the end of one of the GPU's blocks of threads.
     test.each(POSITIONS.slice(0, 3))('the bits of the CPU at seed $seed, step $step, element $first', async (at) => {
       const { seed, stream, step, first } = at
