@@ -92,11 +92,17 @@ export async function listDataset(path: string, { captions = true }: OpenDataset
     ? await listNumbered(join(path, LAYOUT.latents), (name) => extname(name) === '.npy')
     : undefined
   if (latents) checkPairs(path, images, latents)
+  const info = await readInfo(path)
+  if (info?.latents && !latents) {
+    throw new Error(
+      `'${path}' has no folder '${LAYOUT.latents}', of which its ${LAYOUT.info} speaks; copy it again or prepare it anew. To train on the ` +
+        `pixels, or to make latents as a run trains, take 'latents' out of ${LAYOUT.info}.`,
+    )
+  }
   const { labels, file } = await readLabels(path)
   const labelOf = labelsBy(labels, file, (name) => numberOf(name, file))
   const numbers = [...images.keys()].sort((a, b) => a - b)
   checkLabels(file, numbers, images, labels, labelOf)
-  const info = await readInfo(path)
   const classNames = info?.classNames
   const foreign = classNames && labels.find(([, label]) => label >= classNames.length)
   if (foreign) {

@@ -54,11 +54,12 @@ async function wholeSet(
   request: Preparation,
   onNotice: ((sentence: string) => void) | undefined,
 ): Promise<DatasetInfo | undefined> {
-  const info = await readInfo(out)
+  const info = await recorded(out)
   if (!info || (await isThere(join(out, LAYOUT.journal)))) return undefined
   const known = asFarAsKnown(request, info.latents)
   requireAddable(out, info, known, await readdir(out))
   if (!isComplete(info, request)) return undefined
+  await requireThere(out, info)
   if (known !== request) onNotice?.(knownByName(out, request))
   return info
 }
@@ -70,7 +71,7 @@ async function begin(
 ): Promise<DatasetInfo | Omit<BegunPreparation, 'inUse'>> {
   const there = (await readdir(out)).filter((name) => !name.startsWith(IN_USE_FILE))
   const path = join(out, LAYOUT.journal)
-  const info = await readInfo(out)
+  const info = await recorded(out)
   if (there.includes(LAYOUT.journal)) {
     const { journal, settings: begun, entries, latents } = await PrepareJournal.resume(path)
     const known = asFarAsKnown(request, begun?.latents)
@@ -136,6 +137,28 @@ function isComplete(info: DatasetInfo, { captions, latents, features, flip }: Pr
   )
 }
 
+/** What the set says of itself, without latents and features whose folders were removed since: those are made anew. */
+async function recorded(out: string): Promise<DatasetInfo | undefined> {
+  const info = await readInfo(out)
+  if (!info) return undefined
+  const { latents, latentStatistics, ...rest } = info
+  const features: DatasetInfo['features'] = []
+  for (const settings of info.features)
+    if (await isThere(join(out, LAYOUT.features, settings.encoder))) features.push(settings)
+  const hasLatents = latents !== undefined && (await isThere(join(out, LAYOUT.latents)))
+  return { ...rest, ...(hasLatents && { latents, latentStatistics }), features }
+}
+
+/** Throws where a folder is gone that is not made anew: a call that says that all is there is believed. */
+async function requireThere(out: string, { latents, flip }: DatasetInfo): Promise<void> {
+  for (const folder of [LAYOUT.images, ...(latents && flip ? [LAYOUT.flippedLatents] : [])]) {
+    if (await isThere(join(out, folder))) continue
+    throw new Error(
+      `'${out}' has no folder '${folder}', of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`,
+    )
+  }
+}
+
 /** Throws where the set is another than the one asked for: what it has, it must have in the same way. */
 function requireAddable(out: string, info: DatasetInfo, request: Preparation, there: readonly string[]): void {
   const refuse = (difference: string): never => {
@@ -162,8 +185,12 @@ function requireAddable(out: string, info: DatasetInfo, request: Preparation, th
   if (!info.latents) requireNoLatents(out, request, there)
   for (const settings of request.features) {
     const cached = info.features.find(({ encoder }) => encoder === settings.encoder)
-    if (cached && show(cached) !== show(settings))
-      refuse(`features ${show(cached)}, not ${show(settings)} as asked for`)
+    if (cached && show(cached) !== show(settings)) {
+      throw new Error(
+        `'${out}' holds a data set with features ${show(cached)}, not ${show(settings)} as asked for. Choose another folder, or remove ` +
+          `'${join(LAYOUT.features, settings.encoder)}' in this one to have these in their place.`,
+      )
+    }
   }
   if (!request.flip || info.flip) return
   const wanted = [...(info.latents ? ['its autoencoder'] : []), ...info.features.map(({ encoder }) => encoder)]

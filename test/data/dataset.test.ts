@@ -265,6 +265,7 @@ describe('Dataset.open', () => {
       "lacks 1 of the mirror images' latents in 'vae-sd-flip' ('00000/img-mean-std-00000001.npy'), of which its dataset-info.json speaks",
     ],
     [['vae-sd-flip'], "lacks 3 of the mirror images' latents in 'vae-sd-flip'"],
+    [['vae-sd'], "has no folder 'vae-sd', of which its dataset-info.json speaks; copy it again or prepare it anew."],
   ])("has its mirror images' latents, without %j", async (without, message) => {
     const opened = Dataset.open(write(MIRRORED, without))
     if (message === undefined) expect(await opened).toMatchObject({ flip: true })
