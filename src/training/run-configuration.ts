@@ -252,6 +252,12 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
     )
   }
   const { model, configuration: told } = await readCheckpointState(checkpoint)
+  if (told === null) {
+    throw new Error(
+      `${checkpoint} is of a program's own Trainer, which was given no configuration to keep: that program goes on with it by ` +
+        '`trainer.restore`; to begin a run from its weights, leave out --resume, take another --out and name it by --init.',
+    )
+  }
   const stored = storedConfiguration(told, `${checkpoint}, configuration`)
   const { captionEncoder: given, init } = configuration
   if (init !== undefined && init !== stored.training.init) {

@@ -9,6 +9,7 @@ import { type TrainOptions, train } from '../../src/training/run.ts'
 import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
 import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { modelOf, tinyTrainer } from './tiny-trainer.ts'
 
 const TINY = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const
 
@@ -32,6 +33,15 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   renameSync(before, after)
   await resume(after)
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
+})
+
+test('what a program of its own has saved without a configuration is resumed by that program alone', async () => {
+  const out = temporaryFolder()
+  await using trainer = await tinyTrainer(modelOf(), await tinyDataset(4), {})
+  const checkpoint = await trainer.save(out)
+  await expect(resolveConfiguration({ data: 'data', out, configuration: {}, resume: true })).rejects.toThrow(
+    `${checkpoint} is of a program's own Trainer, which was given no configuration to keep`,
+  )
 })
 
 test.each<TrainingOptions>([
