@@ -23,6 +23,8 @@ export interface EvaluateEncoderProbeOptions extends ProbeImages {
 export interface EncoderProbeResult extends ProbeAccuracy {
   readonly kind: 'encoder-probe'
   readonly encoder: string
+  /** Classes to choose from. */
+  readonly classes: number
   readonly grid: readonly [number, number]
   readonly trainImages: number
   readonly testImages: number
@@ -79,6 +81,7 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
   return {
     kind: 'encoder-probe',
     encoder: encoder.name,
+    classes: data.classes,
     grid,
     trainImages: parts.train.length,
     testImages: parts.test.length,

@@ -31,7 +31,7 @@ test('an encoder is probed on clean images, as --noise 0 says', async () => {
   const data = await tinyDataset(10)
   const { status, stdout } = await repa(...['--encoder', 'hog', '--data', data], '--noise', '0', '--json')
   expect(status).toBe(0)
-  expect(JSON.parse(stdout)).toMatchObject({ kind: 'encoder-probe', trainImages: 8, testImages: 2 })
+  expect(JSON.parse(stdout)).toMatchObject({ kind: 'encoder-probe', classes: 9, trainImages: 8, testImages: 2 })
 })
 
 test.each([
