@@ -75,6 +75,8 @@ export interface SampleResult {
   /** A class for each image; none of a model of text. */
   readonly labels: readonly number[]
   readonly npz: string | undefined
+  /** The file of the latents. */
+  readonly latents: string | undefined
   readonly grid: string | undefined
 }
 
@@ -234,7 +236,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     await writeWhole(grid, await encodePngAside(data, pictureSize.width, pictureSize.height, 3))
   }
   if (isLeader) await unfinished.remove()
-  return { count, folder, labels: conditions.labels ? [...conditions.labels] : [], npz, grid }
+  const labels = conditions.labels ? [...conditions.labels] : []
+  return { count, folder, labels, npz, latents: latentShape && join(folder, LATENTS), grid }
 }
 
 const LATENTS = 'latents.npz'

@@ -68,7 +68,10 @@ export const benchKernelsCommand = defineCommand({
     if (precision !== undefined && precision !== 'fp32') {
       throw new RangeError(`The CPU computes in fp32 only, not in ${precision}.`)
     }
-    const { benchmarkKernels } = await import('../../benchmark/kernels.ts')
+    const [{ benchmarkKernels }, { native }] = await Promise.all([
+      import('../../benchmark/kernels.ts'),
+      import('../../native.ts'),
+    ])
     const bar = progress({ label: model, unit: 'kernels' })
     let kernels: KernelResult[]
     try {
@@ -99,6 +102,7 @@ export const benchKernelsCommand = defineCommand({
         `${Math.round(100 * share)} %`,
       ]),
     )
-    out.json({ model, size, batch, rounds, kernels })
+    const { level, threads } = native().cpuInfo()
+    out.json({ model, size, batch, rounds, device, level, threads, kernels })
   },
 })

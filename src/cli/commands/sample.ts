@@ -120,7 +120,10 @@ export const sampleCommand = defineCommand({
             throw error
           })
         out.line(
-          [`${result.count} images in ${folder}`, ...[npz, grid].filter((file) => file !== undefined)].join(', '),
+          [
+            `${result.count} images in ${folder}`,
+            ...[npz, result.latents, grid].filter((file) => file !== undefined),
+          ].join(', '),
         )
         out.json(result)
       } finally {
