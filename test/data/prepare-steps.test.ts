@@ -56,24 +56,6 @@ describe('the steps of prepareDataset', () => {
     expect(await prepareDataset({ ...apart, source: join(apart.out, 'images') })).toEqual(info)
   })
 
-  test.each(['vae-sd', 'features/token-means'])('what was in %s is made anew where that was removed', async (gone) => {
-    const options = setup(pictures(3), { ...ALL, flip: false })
-    const info = await prepareDataset(options)
-    const whole = folderDigest(options.out)
-    rmSync(join(options.out, gone), { recursive: true })
-    expect(await prepareDataset(options)).toEqual(info)
-    expect(folderDigest(options.out)).toEqual(whole)
-  })
-
-  test.each(['images', 'vae-sd-flip'])('a set without its %s is not whole', async (gone) => {
-    const options = setup(pictures(3), ALL)
-    await prepareDataset(options)
-    rmSync(join(options.out, gone), { recursive: true })
-    await expect(prepareDataset(options)).rejects.toThrow(
-      `'${options.out}' has no folder '${gone}', of which its dataset-info.json speaks`,
-    )
-  })
-
   test('every part is the encoders’ of the image and of its mirror image', async () => {
     const options = setup(pictures(11), { ...ALL, featurePatch: 1 })
     await prepareDataset(options)
