@@ -86,7 +86,8 @@ bool run(cudaStream_t stream, AttentionKernel kernel, const AttentionBackward<T>
   return true;
 }
 
-/// What the choice of a kernel depends on, for a GPU; not whether lse or sums of columns are kept, for a result has the same bits with and without.
+/// What the choice of a kernel depends on, for a GPU. Not on whether lse or sums of columns are kept: a result has the same bits with them
+/// and without.
 template <class Args>
 std::string keyOf(const char* what, DType dtype, const Args& a) {
   return std::string(what) + " " + dtypeName(dtype) + " " + std::to_string(a.batch) + "x" + std::to_string(a.tokens) + "x" + std::to_string(a.heads) + "x" +
