@@ -27,12 +27,13 @@ export class Progress implements Disposable {
   readonly #out: Output
   readonly #options: ProgressOptions
   readonly #now: () => number
-  readonly #startedAt: number
+  #startedAt: number
   /** (time, done) over the last `RATE_WINDOW_MS`, so that the rate follows the present and not the start's warm-up. */
   readonly #window: { time: number; done: number }[]
   #done: number
   #fields: ProgressFields = {}
   #shownAt: number
+  #pausedAt: number | undefined
   #ended = false
 
   constructor(out: Output, options: ProgressOptions, now: () => number = () => performance.now()) {
@@ -60,10 +61,24 @@ export class Progress implements Disposable {
     else this.#out.line(this.#plainLine())
   }
 
+  /** What goes on until `resume`, or to the end, is none of what is counted: it takes no part in time, rate and ETA. */
+  pause(): void {
+    this.#pausedAt ??= this.#now()
+  }
+
+  resume(): void {
+    if (this.#pausedAt === undefined) return
+    const pause = this.#now() - this.#pausedAt
+    this.#pausedAt = undefined
+    this.#startedAt += pause
+    for (const entry of this.#window) entry.time += pause
+  }
+
   /** Removes the bar and leaves one line that says what was done, how long it took and how fast it was; of nothing none. */
   end(): void {
     if (this.#ended) return
     this.#ended = true
+    this.resume()
     this.#out.status('')
     if (this.#done === 0) return
     const seconds = (this.#now() - this.#startedAt) / 1000

@@ -78,6 +78,10 @@ export interface TrainOptions {
   readonly signal?: AbortSignal
   readonly onStart?: (run: TrainingRun) => void
   readonly onStep?: (step: TrainingStep) => void
+  /** Called before a grid of samples is made, which may take longer than many steps: after which step, and of how many images. */
+  readonly onSampling?: (grid: { readonly step: number; readonly count: number }) => void
+  /** Called when that has ended. */
+  readonly onSampled?: () => void
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
 }
@@ -262,7 +266,7 @@ async function withSettingsOfInit(options: TrainOptions): Promise<TrainOptions> 
 async function trainSegments(
   trainer: Trainer,
   configuration: TrainingConfiguration,
-  { out, world = ALONE, signal, onStep, onNotice }: TrainOptions,
+  { out, world = ALONE, signal, onStep, onSampling, onSampled, onNotice }: TrainOptions,
   log: MetricsLog | undefined,
   restored: string | undefined,
   sampledBy: SampledBy,
@@ -288,9 +292,13 @@ async function trainSegments(
     }
     return saved
   }
+  const sample = async (to: MetricsLog) => {
+    onSampling?.({ step: trainer.step, count: configuration.samples.count })
+    await writeSamples(trainer, configuration, out, to, { signal, onNotice }, sampledBy)
+    onSampled?.()
+  }
   // The run may have been killed after this checkpoint and before its grid.
-  if (log && restored !== undefined && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
-    await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
+  if (log && restored !== undefined && isDue(sampleEvery) && !(await hasSamples(out, trainer.step))) await sample(log)
   while (trainer.step < steps && !trainer.isStopped) {
     const dues = [checkpointEvery, resumeEvery ?? checkpointEvery, sampleEvery]
     const next = Math.min(steps, ...dues.map((every) => nextMultiple(trainer.step, every)))
@@ -311,7 +319,7 @@ async function trainSegments(
       if (log) {
         try {
           await log.requireInPlace(saved?.step === trainer.step ? saved.path : undefined)
-          if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
+          if (isDue(sampleEvery)) await sample(log)
         } catch (error) {
           // The other processes go on to the next step: there they hear of it, and all can save.
           if (trainer.step < steps) await world.begins(trainer.step, false, error as Error)

@@ -21,6 +21,8 @@ const schema = whenNeeded(() => {
     signal: aSignal().optional(),
     onStart: aFunction().optional(),
     onStep: aFunction().optional(),
+    onSampling: aFunction().optional(),
+    onSampled: aFunction().optional(),
     onNotice: aFunction().optional(),
   } satisfies Record<keyof TrainOptions, z.ZodType>)
 })

@@ -25,6 +25,27 @@ describe('on a terminal', () => {
     expect(stderr.screen).toEqual(['train: 250/1,000 steps in 10.0 s · 25.0 steps/s · loss 0.3333', ''])
   })
 
+  test('what is done in between counts neither as time nor for rate and ETA', () => {
+    const { stderr, clock, progress } = start(training, { isTTY: true })
+    const walk = (from: number, to: number) => {
+      for (let step = from; step <= to; step++) {
+        clock.ms += 40
+        progress.update(step)
+      }
+    }
+    walk(1, 100)
+    progress.pause()
+    clock.ms += 60_000
+    progress.resume()
+    walk(101, 250)
+    // Drawn at every third step.
+    expect(stderr.screen).toEqual(['train  ███████▎·····················  24 %  248/1,000  25.0 steps/s  ETA 30.1 s'])
+    progress.pause()
+    clock.ms += 60_000
+    progress.end()
+    expect(stderr.screen[0]).toBe('train: 250/1,000 steps in 10.0 s · 25.0 steps/s')
+  })
+
   test('is redrawn at most every 100 ms', () => {
     const { stderr, clock, progress } = start(training, { isTTY: true })
     for (let step = 1; step <= 1000; step++) {

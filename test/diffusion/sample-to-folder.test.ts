@@ -97,12 +97,13 @@ test.each([
   const folder = await folderOfTest()
   using autoencoder = channels === undefined ? undefined : autoencoderOf(channels)
   using model = modelOf()
-  await sampleToFolder(model, {
+  const result = await sampleToFolder(model, {
     ...({ mode: 'ode', steps: 1, guidance: UNGUIDED, seed: 0, batch: 1, count: 2, folder } as const),
     ...(autoencoder && { autoencoder }),
     ...(latents !== undefined && { latents }),
   })
   expect((await readdir(folder)).includes('latents.npz')).toBe(isThere)
+  expect(result.latents).toBe(isThere ? join(folder, 'latents.npz') : undefined)
 })
 
 test('a model of pixels is refused latents', async () => {

@@ -129,7 +129,10 @@ test('a run that was stopped before its last grid makes it when it goes on, and 
   const onStep = ({ index }: { readonly index: number }) => index === 2 && stop.abort()
   expect(await train({ ...call, signal: stop.signal, onStep })).toMatchObject({ step: 2, interrupted: true })
   expect(await readdir(out)).not.toContain('samples')
-  await train({ ...call, resume: true })
+  const seen: unknown[] = []
+  const follow = { onSampling: (grid: unknown) => seen.push(grid), onSampled: () => seen.push('sampled') }
+  await train({ ...call, ...follow, resume: true })
+  expect(seen).toEqual([{ step: 2, count: 1 }, 'sampled'])
   const file = join(out, 'samples/0000002.png')
   expect((await readFile(file)).subarray(1, 4).toString()).toBe('PNG')
   await writeFile(file, 'as it was')

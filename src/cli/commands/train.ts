@@ -1,4 +1,5 @@
 import type { Adoption } from '../../conversion/adopt.ts'
+import { formatCount } from '../../report/quantity.ts'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import type { TrainingRun } from '../../training/run.ts'
 import { defineCommand } from '../command.ts'
@@ -106,6 +107,11 @@ export const trainCommand = defineCommand({
           })
           out.json({ ...step })
         },
+        onSampling: ({ step, count }) => {
+          out.line(`step ${formatCount(step)}: sampling a grid of ${count}`)
+          bar?.pause()
+        },
+        onSampled: () => bar?.resume(),
       })
         .catch(abandon)
         .finally(() => bar?.end())
