@@ -152,6 +152,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     },
     'the configuration',
   )
+  // As another run's config.json does, whose data had none.
+  if (!options.resume && prepared.flip && options.shared?.flip === false && options.configuration.flip === undefined)
+    options.onNotice?.('The data have mirror images, and `flip: false` of the file of settings leaves them out.')
   requireConsistentAlignment(settled)
   // Here, for it refuses a schedule that is none.
   const settings = trainerSettings(settled)

@@ -3,10 +3,12 @@ import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
+import { prepareDataset } from '../../src/data/prepare.ts'
 import { IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { alignDepthOf, type ModelSetting, type TrainingOptions } from '../../src/training/configuration.ts'
 import { type TrainOptions, train } from '../../src/training/run.ts'
 import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { pictures, setup } from '../data/preparing.ts'
 import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { modelOf, tinyTrainer } from './tiny-trainer.ts'
@@ -33,6 +35,29 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   renameSync(before, after)
   await resume(after)
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
+})
+
+test('mirror images that a file of settings leaves out are spoken of, and not those that the call does', async () => {
+  const request = setup(pictures(4), { flip: true })
+  await prepareDataset(request)
+  const data = request.out
+  const noticesOf = async (shared: TrainingOptions, configuration: TrainingOptions = {}) => {
+    const notices: string[] = []
+    const short = {
+      model: TINY,
+      batch: 2,
+      steps: 1,
+      samples: { count: 1, steps: 1, guidanceScale: 1 },
+      ...configuration,
+    }
+    const out = join(temporaryFolder(), 'run')
+    await train({ out, data, device: 'cpu', shared, configuration: short, onNotice: (text) => notices.push(text) })
+    return notices
+  }
+  const left = 'The data have mirror images, and `flip: false` of the file of settings leaves them out.'
+  expect(await noticesOf({ flip: false })).toContain(left)
+  for (const said of [noticesOf({ flip: true }), noticesOf({ flip: false }, { flip: false }), noticesOf({})])
+    expect(await said).not.toContain(left)
 })
 
 test('what a program of its own has saved without a configuration is resumed by that program alone', async () => {
