@@ -59,12 +59,16 @@ export class EventWriter {
     this.#now = now
   }
 
-  /** Creates the folder if need be, and in it `events.out.tfevents.<seconds>.<host>.<pid>.<number>.v2`. */
+  /**
+   * Creates the folder if need be, and in it `events.out.tfevents.<seconds>.<host>.<pid>.<number>.v2`. The number has zeros before it, for
+   * TensorBoard reads a folder's files in the order of their names.
+   */
   static async create(folder: string, options: EventWriterOptions = {}): Promise<EventWriter> {
     const now = options.now ?? (() => Date.now() / 1000)
     const seconds = String(Math.floor(now())).padStart(10, '0')
     const host = (options.host ?? hostname()).replace(/[^\w.-]/g, '_')
-    const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${filesCreated++}.v2`)
+    const number = String(filesCreated++).padStart(6, '0')
+    const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${number}.v2`)
     const purge = options.purgeStep === undefined ? undefined : requireStep(options.purgeStep)
     let handle: FileHandle
     try {

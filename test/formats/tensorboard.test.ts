@@ -47,6 +47,18 @@ test('the first record is byte for byte what TensorFlow writes', async () => {
   expect(bytes.readUInt32LE(36)).toBe(maskedCrc32c(message))
 })
 
+test('files of one second have names in the order in which they were made', async () => {
+  const folder = await temporaryFolder()
+  const made: string[] = []
+  // Past 9 at least once.
+  for (let i = 0; i < 11; i++) {
+    const writer = await EventWriter.create(folder, { now: () => 1_700_000_000 })
+    await writer.close()
+    made.push(basename(writer.path))
+  }
+  expect((await readdir(folder)).sort()).toEqual(made)
+})
+
 test('scalars, images and text are read as they were written', async () => {
   const folder = join(await temporaryFolder(), 'deep', 'run')
   let clock = 1_700_000_000.25
