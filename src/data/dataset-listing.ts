@@ -75,7 +75,7 @@ export interface OpenDatasetOptions {
 /**
  * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label and captions.
  *
- * @throws {Error} if the folder is no whole prepared set, a partner, a mirror image's latent or a label is missing, a label is out of range,
+ * @throws {Error} if the folder is no whole prepared set, recorded latents, a partner, a mirror image's latent or a label is missing, a label is out of range,
  *   or captions are not of these images
  */
 export async function listDataset(path: string, { captions = true }: OpenDatasetOptions = {}): Promise<DatasetListing> {
@@ -95,8 +95,8 @@ export async function listDataset(path: string, { captions = true }: OpenDataset
   const info = await readInfo(path)
   if (info?.latents && !latents) {
     throw new Error(
-      `'${path}' has no folder '${LAYOUT.latents}', of which its ${LAYOUT.info} speaks; copy it again or prepare it anew. To train on the ` +
-        `pixels, or to make latents as a run trains, take 'latents' out of ${LAYOUT.info}.`,
+      `${lacksRecorded(path, `folder '${LAYOUT.latents}'`)} To train on the pixels, or to make latents as a run trains, take 'latents' ` +
+        `out of ${LAYOUT.info}.`,
     )
   }
   const { labels, file } = await readLabels(path)
@@ -112,9 +112,7 @@ export async function listDataset(path: string, { captions = true }: OpenDataset
   const names = numbers.map((number) => images.get(number)!)
   const hasCaptions = await isThere(join(path, LAYOUT.captions))
   if (info?.captions && !hasCaptions) {
-    throw new Error(
-      `'${path}' has no ${LAYOUT.captions}, of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`,
-    )
+    throw new Error(lacksRecorded(path, LAYOUT.captions))
   }
   return {
     path,
@@ -221,6 +219,11 @@ async function readLabels(path: string): Promise<{ labels: Labels; file: string 
   throw new Error(
     `'${path}' has no ${LAYOUT.labels}, neither in '${LAYOUT.latents}' nor in '${LAYOUT.images}': it is no whole data set.`,
   )
+}
+
+/** That a set is without a part of which it speaks: `folder 'images'`, `captions.json`. */
+export function lacksRecorded(path: string, part: string): string {
+  return `'${path}' has no ${part}, of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`
 }
 
 /** What `dataset-info.json` says; undefined where another tool made the set. */

@@ -5,7 +5,7 @@ import { FolderInUse, IN_USE_FILE } from '../formats/folder-in-use.ts'
 import { isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { DatasetInfo, LatentSettings, Preparation } from './dataset-info.ts'
-import { readInfo } from './dataset-listing.ts'
+import { lacksRecorded, readInfo } from './dataset-listing.ts'
 import { LAYOUT } from './layout.ts'
 import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
 
@@ -152,10 +152,7 @@ async function recorded(out: string): Promise<DatasetInfo | undefined> {
 /** Throws where a folder is gone that is not made anew: a call that says that all is there is believed. */
 async function requireThere(out: string, { latents, flip }: DatasetInfo): Promise<void> {
   for (const folder of [LAYOUT.images, ...(latents && flip ? [LAYOUT.flippedLatents] : [])]) {
-    if (await isThere(join(out, folder))) continue
-    throw new Error(
-      `'${out}' has no folder '${folder}', of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`,
-    )
+    if (!(await isThere(join(out, folder)))) throw new Error(lacksRecorded(out, `folder '${folder}'`))
   }
 }
 
