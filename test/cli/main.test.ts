@@ -166,9 +166,9 @@ test('SIGHUP of a terminal that others watch, as under nohup, stops nothing', as
 
 // util-linux' script gives the program a terminal; where it dies, the terminal is closed.
 const script = ['/usr/bin/script', '/bin/script'].find((path) => existsSync(path))
-test.skipIf(script === undefined)("its own terminal's end: the command saves, though nobody reads it", async () => {
-  const saved = join(directory, 'saved')
-  const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' wait`
+/** Runs a command in a terminal of its own, which is closed once the command waits; returns the command's process. */
+async function inClosedTerminal(command: string, saved: string): Promise<number> {
+  const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' ${command}`
   const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: saved } })
   let seen = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -176,23 +176,21 @@ test.skipIf(script === undefined)("its own terminal's end: the command saves, th
   })
   await until(() => /as \d+\./.test(seen), child)
   child.kill('SIGKILL')
+  return Number(/as (\d+)\./.exec(seen)![1])
+}
+
+test.skipIf(script === undefined)("its own terminal's end: the command saves, though nobody reads it", async () => {
+  const saved = join(directory, 'saved')
+  const pid = await inClosedTerminal('wait', saved)
   // The shell of a terminal hands the signal on, besides the system.
-  process.kill(Number(/as (\d+)\./.exec(seen)![1]), 'SIGHUP')
+  process.kill(pid, 'SIGHUP')
   const content = () => existsSync(saved) && readFileSync(saved, 'utf8')
   await expect.poll(content, { timeout: 10_000 }).toBe('stopped by SIGHUP')
 })
 
 test.skipIf(script === undefined)("its own terminal's end ends a command that never pauses at once", async () => {
   const saved = join(directory, 'saved-by-compute')
-  const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' compute`
-  const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: saved } })
-  let seen = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    seen += text
-  })
-  await until(() => /as \d+\./.test(seen), child)
-  const pid = Number(/as (\d+)\./.exec(seen)![1])
-  child.kill('SIGKILL')
+  const pid = await inClosedTerminal('compute', saved)
   const isThere = () => {
     try {
       return process.kill(pid, 'SIGHUP')
