@@ -22,9 +22,10 @@ std::string keyOf(const CudaDeviceInfo& device, const std::string& rest) {
 std::string measuredChoice(cudaStream_t stream, const CudaDeviceInfo& device, const Choosing& choosing, FunctionRef<std::string()> measure) {
   static std::mutex mutex;
   static std::map<std::string, std::string> known;
-  const std::string asked = choosing.variable + "=auto", key = keyOf(device, choosing.key), path = kernelChoicesPath();
+  const std::string key = keyOf(device, choosing.key);
   std::lock_guard lock(mutex);
   if (const auto found = known.find(key); found != known.end()) return found->second;
+  const std::string asked = choosing.variable + "=auto", path = kernelChoicesPath();
   std::optional<std::string> choice = readKernelChoice(path, key);
   if (!choice) {
     cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;

@@ -105,7 +105,7 @@ __global__ void clipGradientNormKernel(int64_t count, const double* sums, StepSt
   finishGradient(*state, sum, maxNorm, gradientScale, holdsLate);
 }
 
-/// The scalars of one step, computed in double and then rounded, where torch does so.
+/// The scalars of one step, those of cpu/optimizer.cpp, which says why.
 struct AdamWScalars {
   float clip, decay, beta1, oneMinusBeta1, beta2, oneMinusBeta2, rootBiasCorrection2, epsilon, stepSize, emaDecay, oneMinusEmaDecay;
 };
