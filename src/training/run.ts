@@ -80,7 +80,7 @@ export interface TrainOptions {
   readonly onStep?: (step: TrainingStep) => void
   /** Called before a grid of samples is made, which may take longer than many steps: after which step, and of how many images. */
   readonly onSampling?: (grid: { readonly step: number; readonly count: number }) => void
-  /** Called when that has ended. */
+  /** Called when that has ended, also where it failed. */
   readonly onSampled?: () => void
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
@@ -297,8 +297,11 @@ async function trainSegments(
   }
   const sample = async (to: MetricsLog) => {
     onSampling?.({ step: trainer.step, count: configuration.samples.count })
-    await writeSamples(trainer, configuration, out, to, { signal, onNotice }, sampledBy)
-    onSampled?.()
+    try {
+      await writeSamples(trainer, configuration, out, to, { signal, onNotice }, sampledBy)
+    } finally {
+      onSampled?.()
+    }
   }
   // The run may have been killed after this checkpoint and before its grid.
   if (log && restored !== undefined && isDue(sampleEvery) && !(await hasSamples(out, trainer.step))) await sample(log)
