@@ -1,4 +1,5 @@
 /** The grids of samples of a training. */
+import { writeFileSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -138,6 +139,18 @@ test('a run that was stopped before its last grid makes it when it goes on, and 
   await writeFile(file, 'as it was')
   await train({ ...call, resume: true })
   expect(await readFile(file, 'utf8')).toBe('as it was')
+})
+
+test('that a grid is no longer being made is told where it cannot be written too', async () => {
+  const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
+  const seen: unknown[] = []
+  const follow = {
+    onStep: ({ index }: { readonly index: number }) => index === 2 && writeFileSync(join(out, 'samples'), 'in the way'),
+    onSampling: (grid: unknown) => seen.push(grid),
+    onSampled: () => seen.push('sampled'),
+  }
+  await expect(train({ out, data, device: 'cpu', configuration: TWO_STEPS, ...follow })).rejects.toThrow('samples')
+  expect(seen).toEqual([{ step: 2, count: 1 }, 'sampled'])
 })
 
 test('of captions, the first ones of images at even distances are shown, or the empty one', async () => {
