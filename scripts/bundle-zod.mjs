@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The last part of `npm run build:ts`: zod in one file, dist/zod.js, and what imports zod imports that. zod's own module reads 95 files, 64 of
+// A part of `npm run build:ts`: zod in one file, dist/zod.js, and what imports zod imports that. zod's own module reads 95 files, 64 of
 // them messages in other languages, which took a quarter of the time that importing this package took; the file has the functions that are
 // called and no others, minified, for reading the rest took a sixth of what was left. Types stay those of the package.
 //   bundle-zod.mjs DIST

@@ -44,7 +44,8 @@ export class Program implements AsyncDisposable {
     try {
       const dist = join(program.folder, 'dist')
       await transpile(join(root, 'src'), dist)
-      execFileSync(process.execPath, [join(root, 'scripts/bundle-zod.mjs'), dist])
+      for (const bundle of ['bundle-zod.mjs', 'bundle-library.mjs'])
+        execFileSync(process.execPath, [join(root, 'scripts', bundle), dist])
       await cp(join(root, 'package.json'), join(program.folder, 'package.json'))
       for (const name of ['node_modules', 'build']) await symlink(join(root, name), join(program.folder, name))
       await mkdir(program.work)
