@@ -293,7 +293,6 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
       limit: 120,
       json: 'object',
       env: { ...library, REPA_GEMM: 'auto' },
-      missing: noLibrary,
     },
     sanitized('racecheck'),
     sanitized('memcheck'),

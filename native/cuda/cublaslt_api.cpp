@@ -29,12 +29,18 @@ struct Opened {
   }
 };
 
+const Opened& opened() {
+  static const Opened once;
+  return once;
+}
+
 }  // namespace
 
 const CublasLtApi& cublasLt() {
-  static const Opened opened;
-  if (!opened.library.failure().empty()) throw Error(ErrorCode::device, opened.library.failure());
-  return opened.api;
+  if (!opened().library.failure().empty()) throw Error(ErrorCode::device, opened().library.failure());
+  return opened().api;
 }
+
+bool cublasLtIsAbsent() { return opened().library.isAbsent(); }
 
 }  // namespace repa::cuda

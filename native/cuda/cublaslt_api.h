@@ -65,4 +65,7 @@ struct CublasLtApi {
 /// Error(device) that says what was looked for, at every call, where there is none.
 const CublasLtApi& cublasLt();
 
+/// Whether the loader finds none and REPA_CUBLASLT names none. False where there is one that cublasLt() throws about.
+bool cublasLtIsAbsent();
+
 }  // namespace repa::cuda

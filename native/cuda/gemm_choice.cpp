@@ -19,10 +19,16 @@ constexpr uint32_t kBestAlignment = 256;
 constexpr const char* kOwn = "own";
 constexpr const char* kLibrary = "cublaslt";
 
+/// Whether the library is there and computes all of the products.
+bool isOfLibrary(std::span<const GemmArgs> products) { return !cublasLtIsAbsent() && cublasLtTakes(products); }
+
 /// What a choice depends on besides the GPU: the library, and the products' sizes and places.
 std::string keyOf(std::span<const GemmArgs> products) {
   std::ostringstream key;
-  key << "cuBLASLt " << cublasLt().cublasLtGetVersion();
+  if (cublasLtIsAbsent())
+    key << "no cuBLASLt";
+  else
+    key << "cuBLASLt " << cublasLt().cublasLtGetVersion();
   constexpr const char* layouts[] = {"forward", "inputGradient", "weightGradient"};
   for (const GemmArgs& args : products) {
     const GemmEpilogue& e = args.epilogue;
@@ -82,7 +88,7 @@ std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& i
       ownChoice = std::string(kOwn) + ' ' + nameOf(tile);
     }
   }
-  if (!cublasLtTakes(products)) return ownChoice;
+  if (!isOfLibrary(products)) return ownChoice;
   float library = 0;
   std::string choice = kLibrary;
   // Each on its own, for the library launches them one by one.
@@ -126,7 +132,7 @@ GemmPlan planOf(const std::string& choice, const CudaDeviceInfo& info, std::span
 
 GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
   // What there is no choice for is not kept.
-  if (gemmTiles(info, products).size() == 1 && !cublasLtTakes(products)) return planGemm(info, products, {});
+  if (gemmTiles(info, products).size() == 1 && !isOfLibrary(products)) return planGemm(info, products, {});
   const Choosing choosing{.variable = "REPA_GEMM", .what = "a product", .key = keyOf(products)};
   return planOf(measuredChoice(stream, info, choosing, [&] { return measure(stream, device, info, products); }), info, products);
 }

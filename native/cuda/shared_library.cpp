@@ -18,7 +18,8 @@ SharedLibrary::SharedLibrary(const char* name, const char* variable, std::initia
     if (!library_) library_ = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     tried += (tried.empty() ? "" : " nor ") + std::string(file);
   }
-  if (!library_)
+  isAbsent_ = !library_;
+  if (isAbsent_)
     failure_ = std::string(name) + " is not here: the loader finds " + (files.size() == 1 ? "no " : "neither ") + tried +
                "; add its folder to LD_LIBRARY_PATH, or set " + variable + " to the file.";
 }

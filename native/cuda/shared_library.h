@@ -22,6 +22,9 @@ class SharedLibrary {
   /// A sentence; empty where the library is open and has all that was asked for.
   const std::string& failure() const { return failure_; }
 
+  /// Whether the machine has none and nobody said that it has.
+  bool isAbsent() const { return isAbsent_; }
+
  private:
   void* symbol(const char* name);
 
@@ -29,6 +32,7 @@ class SharedLibrary {
   const char* since_;
   void* library_ = nullptr;
   std::string failure_;
+  bool isAbsent_ = false;
 };
 
 }  // namespace repa::cuda

@@ -161,11 +161,24 @@ describe('whatever is fastest', () => {
     expect(run(env).stderr).toMatch(sentence)
   })
 
-  test('no library at all is an error that says what to do', async ({ skip }) => {
+  test('is one of the own tiles where there is no library, which is an error only where it is asked for', async ({
+    skip,
+  }) => {
     const { REPA_CUBLASLT: _, ...env } = process.env
     const found = (await findSystemLibraries(env)).find(({ name }) => name === 'cuBLASLt')
     if (found?.file) skip(`this machine has ${found.file}`)
-    expect(run({ REPA_CUBLASLT: '' }).stderr).toMatch(/finds neither libcublasLt\.so\.13 nor libcublasLt\.so\.12/)
+    expect(run({ REPA_CUBLASLT: '', REPA_GEMM: 'cublaslt' }).stderr).toMatch(
+      /finds neither libcublasLt\.so\.13 nor libcublasLt\.so\.12/,
+    )
+    const plain = run({ REPA_GEMM: '' }).said
+    expect(run({ REPA_CUBLASLT: '' }).said).toBe(plain)
+    // What there is one tile for needs no choice.
+    expect(lines(choices)).toHaveLength(2)
+    for (const line of lines(choices)) expect(line).toMatch(/^\S.* x2; no cuBLASLt; .* = own \d+x\d+$/)
+    expect(run({ REPA_CUBLASLT: '' }).said).toBe(plain)
+    // One that comes later is measured beside them.
+    expect(run({ FAKE_CUBLASLT_FAST: '99' }).said).toBe(plain)
+    expect(lines(choices)).toHaveLength(2 + 6)
   })
 
   /** Runs with every choice that was measured replaced by another. */

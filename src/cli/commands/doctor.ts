@@ -79,7 +79,7 @@ function show(diagnosis: Diagnosis, out: Output): void {
 }
 
 const LIBRARY_USES: Readonly<Record<SystemLibrary['name'], string>> = {
-  cuBLASLt: 'computes products with REPA_GEMM=cublaslt or auto',
+  cuBLASLt: 'computes products with REPA_GEMM=cublaslt, or auto where it is faster',
   NCCL: 'sums gradients over GPUs with --processes',
   MPI: 'not needed: its mpirun may start the processes of --processes',
 }
