@@ -1,6 +1,7 @@
 import { lstat, open, readdir, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
+import * as z from 'zod'
 import { requirePath } from '../configuration/path-argument.ts'
 import { FileAccessError } from './errors.ts'
 import { ifThere } from './if-there.ts'
@@ -31,6 +32,13 @@ export interface AtomicWriteOptions {
   readonly fsync?: boolean
   readonly fileSystem?: WritableFileSystem
 }
+
+/** The schemas of `AtomicWriteOptions`. */
+export const atomicWriteOptions = () =>
+  ({
+    fsync: z.boolean().optional(),
+    fileSystem: z.custom((value) => typeof value === 'object' && value !== null, 'expected a file system').optional(),
+  }) satisfies Record<keyof AtomicWriteOptions, z.ZodType>
 
 /** Larger pieces are written as they come. */
 const BUFFER_BYTES = 2 ** 18

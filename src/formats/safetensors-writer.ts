@@ -1,5 +1,7 @@
 import { crc32 } from 'node:zlib'
-import { type AtomicWriteOptions, writeAtomically } from './atomic-file.ts'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { type AtomicWriteOptions, atomicWriteOptions, writeAtomically } from './atomic-file.ts'
 import { CHECKSUM_KEY, FORMAT_KEY, serialiseHeader } from './safetensors-header.ts'
 import { sourceByteLength, sourcePieces, type TensorSource } from './tensor-source.ts'
 
@@ -14,20 +16,31 @@ export interface WriteSafetensorsOptions extends AtomicWriteOptions {
   readonly checksum?: boolean
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...atomicWriteOptions(),
+    metadata: z.record(z.string(), z.string()).optional(),
+    checksum: z.boolean().optional(),
+  } satisfies Record<keyof WriteSafetensorsOptions, z.ZodType>),
+)
+
 /**
  * Writes a safetensors file, the tensors in the given order, one at a time: at most one fetched tensor, or a piece, is in memory. The
  * file appears under its name only when it is whole.
  *
- * @throws RangeError or TypeError for entries that contradict themselves, FileAccessError where the system refuses.
+ * @throws {ConfigurationError} for options that are none; RangeError or TypeError for entries that contradict themselves, FileAccessError where
+ *   the system refuses
  */
 export async function writeSafetensors(
   path: string,
   entries: Iterable<SafetensorsSource>,
   options: WriteSafetensorsOptions = {},
 ): Promise<void> {
+  parseConfiguration(optionsSchema(), options, 'the options of writeSafetensors')
   const tensors = [...entries].map((entry) => ({ ...entry, byteLength: sourceByteLength(entry, quoted(entry)) }))
   const names = new Set<string>()
   for (const { name } of tensors) {
+    if (typeof name !== 'string') throw new TypeError(`A tensor has the name ${name}; a text was expected.`)
     if (name === '__metadata__') throw new RangeError('"__metadata__" cannot be the name of a tensor.')
     if (names.has(name)) throw new RangeError(`Two tensors have the name ${JSON.stringify(name)}.`)
     names.add(name)

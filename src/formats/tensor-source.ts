@@ -1,4 +1,5 @@
 import { DTYPE_BYTES, type DType, elementCount } from '../tensor/dtype.ts'
+import { Tensor } from '../tensor/tensor.ts'
 
 /**
  * A tensor to be written: the bytes themselves (little-endian, row-major, as in a HostTensor) or a function that fetches
@@ -17,6 +18,9 @@ export interface TensorSource {
 
 /** Bytes of the tensor; throws where the shape is not one or is too large to count. `what` names it in the error. */
 export function sourceByteLength(source: TensorSource, what: string): number {
+  // Of a device's tensor `data` is what reads it, and gives numbers.
+  if (source instanceof Tensor)
+    throw new TypeError(`${what} is on a device; give its values, \`await tensor.toHost()\`.`)
   const { dtype, shape } = source
   if (!Object.hasOwn(DTYPE_BYTES, dtype)) throw new TypeError(`${what} has the unknown dtype '${dtype}'.`)
   if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
@@ -24,7 +28,7 @@ export function sourceByteLength(source: TensorSource, what: string): number {
   }
   const bytes = elementCount(shape) * DTYPE_BYTES[dtype]
   if (!Number.isSafeInteger(bytes)) throw new RangeError(`${what} has the shape [${shape}], which is too large.`)
-  if (source.data instanceof Uint8Array) requireBytes(source, source.data, bytes, what)
+  if (typeof source.data !== 'function') requireBytes(source, requireUint8Array(source.data, what), bytes, what)
   return bytes
 }
 
@@ -32,18 +36,25 @@ export function sourceByteLength(source: TensorSource, what: string): number {
 export async function* sourcePieces(source: TensorSource, what: string): AsyncGenerator<Uint8Array, void, undefined> {
   const expected = elementCount(source.shape) * DTYPE_BYTES[source.dtype]
   if (source.pieces === undefined) {
-    const data = source.data instanceof Uint8Array ? source.data : await source.data()
+    const data = requireUint8Array(typeof source.data === 'function' ? await source.data() : source.data, what)
     requireBytes(source, data, expected, what)
     yield data
     return
   }
   let byteLength = 0
   for await (const piece of source.pieces()) {
-    byteLength += piece.byteLength
+    byteLength += requireUint8Array(piece, what).byteLength
     if (byteLength > expected) break
     yield piece
   }
   requireBytes(source, { byteLength }, expected, what)
+}
+
+/** Of wider elements a file would get each one's last byte, as many as there are elements. */
+function requireUint8Array(data: unknown, what: string): Uint8Array {
+  if (data instanceof Uint8Array) return data
+  const came = typeof data === 'object' && data !== null ? data.constructor.name : typeof data
+  throw new TypeError(`${what} gives its bytes as ${came}; expected Uint8Array.`)
 }
 
 function requireBytes(

@@ -1,5 +1,7 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { elementCount } from '../tensor/dtype.ts'
-import type { AtomicWriteOptions } from './atomic-file.ts'
+import { type AtomicWriteOptions, atomicWriteOptions } from './atomic-file.ts'
 import { PickleWriter } from './pickle-writer.ts'
 import { contiguousStride } from './strided.ts'
 import { sourceByteLength, sourcePieces, type TensorSource } from './tensor-source.ts'
@@ -27,18 +29,22 @@ const STORAGE_ALIGNMENT = 64
 
 const MAX_DEPTH = 500
 
+const optionsSchema = whenNeeded(() => z.strictObject(atomicWriteOptions()))
+
 /**
  * Writes a checkpoint that `torch.load` reads, with `weights_only=True` too: the zip format of torch 1.6 and later, its
  * pickle naming nothing but tensors. Storages are written one at a time. One tensor object that stands in several places
  * is stored once. The file appears under its name only when it is whole.
  *
- * @throws TypeError or RangeError for what cannot be written, naming its place; FileAccessError where the system refuses.
+ * @throws {ConfigurationError} for options that are none; TypeError or RangeError for what cannot be written, naming its place;
+ *   FileAccessError where the system refuses
  */
 export async function writeTorchCheckpoint(
   path: string,
   value: WritableTorchValue,
   options: AtomicWriteOptions = {},
 ): Promise<void> {
+  parseConfiguration(optionsSchema(), options, 'the options of writeTorchCheckpoint')
   const { pickle, tensors } = picklePart(value)
   const zip = await ZipWriter.create(path, { ...options, alignment: STORAGE_ALIGNMENT })
   try {

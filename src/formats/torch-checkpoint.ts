@@ -1,3 +1,5 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { swapByteOrder } from './byte-order.ts'
@@ -17,6 +19,11 @@ const WHOLE_STORAGE_BYTES = 2 ** 30
 /** An expanded view may have more elements than its storage, but not without end. */
 const MAX_EXPANDED_BYTES = 2 ** 31
 
+const openSchema = whenNeeded(() =>
+  z.strictObject({ inertGlobals: z.array(z.string()).optional() } satisfies Record<keyof TorchOpenOptions, z.ZodType>),
+)
+const keysSchema = whenNeeded(() => z.array(z.string(), 'expected an array of keys'))
+
 /**
  * A file that `torch.save` wrote, in the zip format or the one before torch 1.6, or a TorchScript archive. Opening reads
  * the structure and no tensor. No code of the file is ever run: a class or function that is not on the list of what
@@ -27,6 +34,7 @@ export class TorchCheckpoint {
   readonly value: TorchValue
   readonly #reader: TorchStorageReader
   readonly #isTorchScript: boolean
+  readonly #storages: ReadonlySet<TorchStorage>
   /** How many tensors use each storage. */
   readonly #uses = new Map<string, number>()
   /** Storages that several tensors share, kept from the first read to the last. */
@@ -39,11 +47,15 @@ export class TorchCheckpoint {
     this.value = opened.value as TorchValue
     this.#reader = opened.reader
     this.#isTorchScript = opened.isTorchScript
+    this.#storages = new Set(opened.storages)
     for (const { key } of opened.storages) this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1)
   }
 
-  /** @throws FileFormatError for damage, and for globals outside of the allow-list, by name. */
+  /**
+   * @throws FileFormatError for damage, and for globals outside of the allow-list, by name; {ConfigurationError} for options that are none
+   */
   static async open(path: string, options: TorchOpenOptions = {}): Promise<TorchCheckpoint> {
+    parseConfiguration(openSchema(), options, 'the options of TorchCheckpoint.open')
     const opened = await openByMagic(path, options)
     try {
       checkStorages(path, opened)
@@ -61,6 +73,7 @@ export class TorchCheckpoint {
    * @throws FileFormatError that lists what is there instead.
    */
   stateDict(path: readonly string[] = []): Map<string, TorchTensor> {
+    parseConfiguration(keysSchema(), path, 'the path of a state dict')
     let value: TorchValue = this.value
     for (const [depth, key] of path.entries()) {
       const next = value instanceof Map ? value.get(key) : undefined
@@ -84,8 +97,8 @@ export class TorchCheckpoint {
 
   /** Reads a tensor of this checkpoint: contiguous, little-endian, in a buffer of its own. */
   async read(tensor: TorchTensor): Promise<HostTensor> {
+    this.#requireOwn(tensor)
     const { dtype, shape, stride, storage } = tensor
-    if (!this.#uses.has(storage.key)) throw new Error(`${this.path}: this tensor belongs to another checkpoint.`)
     const elementBytes = DTYPE_BYTES[dtype]
     const byteLength = elementCount(shape) * elementBytes
     if (byteLength > Math.max(storage.byteLength, MAX_EXPANDED_BYTES)) {
@@ -108,11 +121,20 @@ export class TorchCheckpoint {
    * storage as that stands in the file.
    */
   async *pieces(tensor: TorchTensor): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#requireOwn(tensor)
     const { storage, dtype, shape, stride } = tensor
     const byteLength = elementCount(shape) * DTYPE_BYTES[dtype]
     const isWhole = byteLength === storage.keyByteLength && isContiguous(shape, stride)
     if (byteLength > 0 && isWhole && !this.#reader.bigEndian) yield* this.#reader.pieces(storage.key)
     else yield (await this.read(tensor)).data
+  }
+
+  /** By the object, for the keys of storages are the same small numbers in every file. */
+  #requireOwn(tensor: unknown): void {
+    if (!(tensor instanceof TorchTensor)) {
+      throw new TypeError(`${this.path}: expected one of its tensors, as stateDict() gives them; got ${typeof tensor}.`)
+    }
+    if (!this.#storages.has(tensor.storage)) throw new Error(`${this.path}: this tensor belongs to another checkpoint.`)
   }
 
   async close(): Promise<void> {
