@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { requirePath } from '../configuration/path-argument.ts'
 import { isThere } from '../formats/if-there.ts'
 import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { toPlanes } from '../tensor/planes.ts'
+import { requireMaker, requireOpenOptions, requireTarget, requireWanted } from './dataset-arguments.ts'
 import { digestOfListing } from './dataset-digest.ts'
 import type { FeatureSettings } from './dataset-info.ts'
 import type { DatasetListing, OpenDatasetOptions } from './dataset-listing.ts'
@@ -140,6 +142,8 @@ export class Dataset {
    *   is missing or out of range, or captions.json is not of these images
    */
   static async open(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
+    requirePath(path, 'the folder of Dataset.open')
+    requireOpenOptions(options)
     if (!(await isThere(join(path, LAYOUT.images)))) {
       const { LatentShards } = await import('./latent-shards.ts')
       const shards = await LatentShards.namesIn(path)
@@ -218,6 +222,7 @@ export class Dataset {
    * @throws {RangeError} where the images have no whole number of latent elements
    */
   encoded(maker: LatentMaker): Dataset {
+    requireMaker(maker)
     const { name, latentChannels, downsampling, latentScale, hasDeviations } = maker
     if (this.imageSize % downsampling !== 0) {
       throw new RangeError(
@@ -265,6 +270,7 @@ export class Dataset {
 
   /** Reads the wanted parts of one sample. */
   async read(index: number, wanted: { image: boolean; latent: boolean }): Promise<Sample> {
+    requireWanted(wanted)
     const image = wanted.image ? new Uint8Array(this.imageLength) : undefined
     const latent = wanted.latent ? new Float32Array(this.#latentLength) : undefined
     await this.readInto(index, { ...(image && { image }), ...(latent && { latent }) })
@@ -272,7 +278,9 @@ export class Dataset {
   }
 
   /** As `read`, into buffers of the caller: `imageLength` bytes, and as many floats as `storedLatentShape` holds. */
-  async readInto(index: number, { image, latent, flipped = false }: SampleTarget): Promise<void> {
+  async readInto(index: number, target: SampleTarget): Promise<void> {
+    requireTarget(target, { image: this.hasImages ? this.imageLength : undefined, latent: this.#latentLength })
+    const { image, latent, flipped = false } = target
     if (!(Number.isInteger(index) && index >= 0 && index < this.length)) {
       throw new RangeError(`There is no sample ${index} in '${this.path}', which has ${this.length}.`)
     }

@@ -8,7 +8,7 @@ import { type DenoisingStep, denoisingStep, guide } from '../tensor/ops/diffusio
 import type { Tensor } from '../tensor/tensor.ts'
 import { DIFFUSION_STEPS, type GaussianDiffusion, gaussianDiffusion } from './gaussian-diffusion.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt, type SampledCondition } from './guidance.ts'
-import { diffusionSamplerSchema, requireOptions } from './sampler-options.ts'
+import { diffusionSamplerSchema, requireKind, requireOptions } from './sampler-options.ts'
 import { type StepThroughOptions, stepThrough } from './step-through.ts'
 
 export interface DiffusionStepOptions {
@@ -46,6 +46,7 @@ export async function sampleDiffusion(
   condition: SampledCondition,
   options: DiffusionSamplerOptions,
 ): Promise<Tensor> {
+  requireKind(model, 'DiT')
   requireOptions(diffusionSamplerSchema, options)
   const { steps, guidance, observeInput } = options
   const diffusion = gaussianDiffusion({ steps: DIFFUSION_STEPS, respacing: String(steps) })

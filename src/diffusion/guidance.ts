@@ -153,6 +153,12 @@ export function requireGuidance(
 }
 
 function requireKindOfCondition({ text }: DiffusionTransformer, condition: SampledCondition): void {
+  const isText = typeof condition === 'object' && condition !== null && 'text' in condition && 'none' in condition
+  if (!isText && !(condition instanceof Int32Array)) {
+    throw new TypeError(
+      'Each sample of a batch is of a label, in an Int32Array, or of a caption, as the hidden states { text, none }; neither was given.',
+    )
+  }
   if ((text === undefined) === condition instanceof Int32Array) return
   throw new RangeError(
     text

@@ -6,6 +6,7 @@ import * as z from 'zod'
 import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Model } from '../models/model.ts'
+import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { Guidance } from './guidance.ts'
 import type { SamplingOrigin } from './sampling-record.ts'
@@ -28,6 +29,10 @@ const ofEveryKind = () => ({
       guidePath: aPath().optional(),
       latentStatistics: z.strictObject({ model: z.string().optional(), guide: z.string().optional() }).optional(),
     } satisfies Record<keyof Guidance, z.ZodType>)
+    .refine(({ scale, low, high }) => scale === 1 || low <= high, {
+      path: ['low'],
+      error: 'is above high, so that guidance would never be active; a scale of 1 turns it off',
+    })
     .optional(),
   signal: aSignal().optional(),
   noise: aFunction().optional(),
@@ -52,6 +57,10 @@ export const samplerSchema = whenNeeded(() =>
         })
         .optional(),
     })
+    .refine(({ mode, solver = 'euler' }) => mode === 'ode' || solver === 'euler', {
+      path: ['solver'],
+      error: 'is of the ODE; steps of the SDE are of Euler and Maruyama',
+    })
     .refine(({ mode, solver, timeShift }) => timeShift === undefined || (mode === 'ode' && solver !== 'dopri5'), {
       path: ['timeShift'],
       error: 'shifts the steps of euler and heun; the SDE has times of its own, and dopri5 chooses them',
@@ -60,15 +69,20 @@ export const samplerSchema = whenNeeded(() =>
 
 /** `DiffusionSamplerOptions` */
 export const diffusionSamplerSchema = whenNeeded(() =>
-  z.strictObject({
-    ...ofEveryKind(),
-    mode: z.enum(['ddpm', 'ddim']),
-    // respacing.ts says what of them is wrong.
-    steps: z.unknown().optional(),
-    eta: z.number().min(0).max(1).optional(),
-    clip: z.boolean().optional(),
-    observeInput: aFunction().optional(),
-  }),
+  z
+    .strictObject({
+      ...ofEveryKind(),
+      mode: z.enum(['ddpm', 'ddim']),
+      // respacing.ts says what of them is wrong.
+      steps: z.unknown().optional(),
+      eta: z.number().min(0).max(1).optional(),
+      clip: z.boolean().optional(),
+      observeInput: aFunction().optional(),
+    })
+    .refine(({ mode, eta = 0 }) => mode === 'ddim' || eta === 0, {
+      path: ['eta'],
+      error: "is of DDIM, and DDPM's noise is all of it",
+    }),
 )
 
 /** What samples images gives its sampler these itself: they are of one batch. */
@@ -141,6 +155,17 @@ const folderSchema = whenNeeded(() => {
     onNotice: aFunction().optional(),
   })
 })
+
+/** @throws {TypeError} where a sampler is given a model of another kind, which it would ask for times that the model does not know */
+export function requireKind(model: AnyTransformer, kind: TransformerKind): void {
+  if (model?.config?.kind === kind) return
+  const other = model?.config?.kind
+  throw new TypeError(
+    `${SAMPLERS[kind]} samples a ${kind}; got ${other ? `a ${other}, of which ${SAMPLERS[other]} is` : 'no model'}.`,
+  )
+}
+
+const SAMPLERS: Readonly<Record<TransformerKind, string>> = { SiT: 'sampleFlow', DiT: 'sampleDiffusion' }
 
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireOptions(schema: () => z.ZodType, options: unknown): void {

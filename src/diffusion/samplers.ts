@@ -12,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt, type SampledCondition } from './guidance.ts'
 import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
-import { requireOptions, samplerSchema } from './sampler-options.ts'
+import { requireKind, requireOptions, samplerSchema } from './sampler-options.ts'
 import { stepAllThrough } from './step-through.ts'
 
 /** Apart from what uses it: beside `using`, TypeScript leaves the extension of a dynamic import as it is. */
@@ -71,6 +71,7 @@ export async function sampleFlow(
   condition: SampledCondition,
   options: SamplerOptions,
 ): Promise<Tensor> {
+  requireKind(model, 'SiT')
   requireOptions(samplerSchema, options)
   const { mode, solver = 'euler', steps, timeShift, classToken, signal, onStep } = options
   using field = new VelocityField(model, condition, options)

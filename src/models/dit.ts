@@ -55,7 +55,7 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
 
   /** A DiT with undefined weights: for loading a state dict. */
   static fromConfig(config: DiTConfig, device: Device): DiT {
-    return new DiT(config, device)
+    return new DiT(parseDiTConfig(config), device)
   }
 
   override get guidedChannels(): number {

@@ -5,7 +5,7 @@ import { ParameterArena } from '../nn/parameter-arena.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
+import { COMPUTE_DTYPES, type ComputeDType, elementCount } from '../tensor/dtype.ts'
 import { fnv1a } from '../tensor/fnv1a.ts'
 
 const seedSchema = whenNeeded(() => z.strictObject({ seed: z.int().min(0) }))
@@ -18,6 +18,8 @@ const seedSchema = whenNeeded(() => z.strictObject({ seed: z.int().min(0) }))
 export function requireSeed(seed: number): void {
   parseConfiguration(seedSchema(), { seed }, "the model's options")
 }
+
+const dtypeSchema = whenNeeded(() => z.enum(COMPUTE_DTYPES))
 
 /** What every model has: parameters in an arena, under the names and in the order of the reference's state dict. */
 export abstract class Model implements Disposable {
@@ -39,8 +41,9 @@ export abstract class Model implements Disposable {
 
   /** Lets activations and products be of another dtype from now on; parameters, statistics and the residual stream stay f32. */
   computeIn(dtype: ComputeDType): void {
-    this.#dtype = dtype
+    parseConfiguration(dtypeSchema(), dtype, 'what the model computes in')
     this.#arena.computeIn(dtype)
+    this.#dtype = dtype
   }
 
   /** The parameters' memory. */

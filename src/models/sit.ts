@@ -93,7 +93,7 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
 
   /** A SiT with undefined weights: for loading a state dict. */
   static fromConfig(config: SiTConfig, device: Device): SiT {
-    return new SiT(config, device)
+    return new SiT(parseSiTConfig(config), device)
   }
 
   override get guidedChannels(): number {

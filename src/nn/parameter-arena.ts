@@ -116,8 +116,19 @@ export class ParameterArena {
     return { [Symbol.dispose]: () => this.use(before) }
   }
 
-  /** Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model. */
+  /**
+   * Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model.
+   *
+   * @throws {Error} where there is none of that role: the model would run on zeros
+   */
   use(role: 'weights' | 'ema'): void {
+    if (role !== 'weights' && !(role === 'ema' && this.has(role))) {
+      throw new Error(
+        role === 'ema'
+          ? 'The model has no EMA: a Trainer or an AdamW keeps one, and checkpoints with their optimizer hold it.'
+          : `The parameters cannot be "${role}"; expected weights or ema.`,
+      )
+    }
     this.#role = role
     const array = this.array(role)
     for (const parameter of this.parameters) {

@@ -51,7 +51,8 @@ export interface PretrainEncoderOptions {
   readonly device: Device
   readonly signal?: AbortSignal
   readonly onStart?: (run: PretrainingRun) => void
-  readonly onStep?: (step: PretrainingStep) => void
+  /** The run waits for what it promises. */
+  readonly onStep?: (step: PretrainingStep) => unknown
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
 }
@@ -174,7 +175,7 @@ async function runSegments(
         unlogged = []
         if (!step.finite)
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
-        onStep?.(step)
+        await onStep?.(step)
       }
     } catch (error) {
       await logUnreported([...unlogged, ...pretrainer.unreported], (step) => write(log, step), onNotice)

@@ -5,9 +5,11 @@ export type Device = string
 
 /**
  * What a user's `auto`, `cpu`, `cuda` or `cuda:N` means here: `auto` is the first GPU that the kernels run on, or the CPU where
- * there is none; `cuda` that GPU. Throws, with the reason, where the named device is not to be had.
+ * there is none; `cuda` that GPU. Throws, with the reason, where the named device is not to be had, and where that is none.
  */
 export function resolveDevice(name: string): Device {
+  if (!/^(cpu|auto|cuda(:\d+)?)$/.test(name))
+    throw new Error(`There is no device ${JSON.stringify(name)}; expected cpu, cuda, cuda:N or auto.`)
   if (name === 'cpu') return 'cpu'
   const { state, reason, devices } = native().cudaInfo()
   const first = devices.find(({ usable }) => usable)

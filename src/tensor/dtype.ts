@@ -5,7 +5,8 @@
 export type DType = 'f64' | 'f32' | 'bf16' | 'f16' | 'i64' | 'i32' | 'i16' | 'i8' | 'u8' | 'bool'
 
 /** In what a model's activations and products are: f32 on the CPU, any of them on a GPU. */
-export type ComputeDType = 'f32' | 'bf16' | 'f16'
+export const COMPUTE_DTYPES = ['f32', 'bf16', 'f16'] as const
+export type ComputeDType = (typeof COMPUTE_DTYPES)[number]
 
 /** Bytes of one element. */
 export const DTYPE_BYTES: Readonly<Record<DType, number>> = {

@@ -2,9 +2,12 @@
  * Reverse-mode differentiation. An op of src/tensor/ops calls its native forward and, while a tape records, pushes how its
  * outputs' gradients become its inputs'. No graph compiler: the backward pass walks the list from its end.
  */
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Gradients } from './gradients.ts'
 import type { Parameter } from './parameter.ts'
-import type { Recomputation } from './recomputation.ts'
+import { RECOMPUTATIONS, type Recomputation } from './recomputation.ts'
 import { adopt, collect, scope, tensorsIn } from './scope.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -48,6 +51,16 @@ export interface TapeOptions {
   readonly onFinal?: (parameters: readonly Parameter[]) => void
 }
 
+/** The schemas of `TapeOptions`. */
+export const tapeOptions = () =>
+  ({
+    accumulate: z.boolean().optional(),
+    recompute: z.enum(RECOMPUTATIONS).optional(),
+    onFinal: aFunction().optional(),
+  }) satisfies Record<keyof TapeOptions, z.ZodType>
+
+const optionsSchema = whenNeeded(() => z.strictObject(tapeOptions()))
+
 /** Records the ops of a forward pass, and goes back through them once for the gradients. */
 export class Tape implements Disposable {
   /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */
@@ -64,7 +77,9 @@ export class Tape implements Disposable {
   readonly #firstUses = new Map<Parameter, number>()
   #section = 0
 
+  /** @throws {ConfigurationError} naming every option that is wrong */
   constructor(options: TapeOptions = {}) {
+    parseConfiguration(optionsSchema(), options, "the tape's options")
     this.accumulates = options.accumulate ?? false
     this.recompute = options.recompute ?? 'none'
     this.#onFinal = options.onFinal

@@ -2,10 +2,13 @@
  * One pass of training: an objective noises the latents and takes the losses of what the model says of them, REPA's alignment is added,
  * and the gradients follow.
  */
+import * as z from 'zod'
 import { attentionLoss } from '../alignment/attention-alignment.ts'
 import { type Dispersive, dispersiveLoss } from '../alignment/dispersive.ts'
 import { alignmentLoss, type FeatureLoss } from '../alignment/repa.ts'
 import { type SelfAlignment, selfAlignmentLoss } from '../alignment/self-alignment.ts'
+import { aFunction, anObjectWith } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { isInside } from '../models/token-route.ts'
 import type { PackedHeads } from '../tensor/ops/attention-alignment.ts'
@@ -13,8 +16,8 @@ import { cast } from '../tensor/ops/cast.ts'
 import { takeSubset } from '../tensor/ops/token-subset.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
-import { Tape, type TapeOptions } from '../tensor/tape.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { Tape, type TapeOptions, tapeOptions } from '../tensor/tape.ts'
+import { Tensor } from '../tensor/tensor.ts'
 import { contrastiveLoss } from './contrastive-flow.ts'
 import type { DenoisingLosses, Objective, TrainingBatch } from './objective.ts'
 
@@ -60,12 +63,64 @@ export interface PassOptions {
   readonly observe?: (name: string, tensor: Tensor) => void
 }
 
+const batchSchema = whenNeeded(() => {
+  const aTensor = z.custom((value) => value instanceof Tensor, 'expected a Tensor')
+  /** What is checked where it is used. */
+  const elsewhere = z.unknown().optional()
+  return z.strictObject({
+    latents: aTensor,
+    condition: aTensor,
+    t: aTensor,
+    noise: aTensor,
+    targets: z.array(aTensor),
+    attentionTargets: elsewhere,
+    teacher: aTensor.optional(),
+    negatives: aTensor.optional(),
+    route: elsewhere,
+    classToken: elsewhere,
+  } satisfies Record<keyof TrainingBatch, z.ZodType>)
+})
+
+const optionsSchema = whenNeeded(() => {
+  const weight = z.number()
+  const depth = z.int().positive()
+  return z.strictObject({
+    ...tapeOptions(),
+    objective: anObjectWith('noised', 'an objective, as objectiveFor gives it'),
+    alignWeight: weight,
+    featureLoss: aFunction().optional(),
+    attention: z.strictObject({ weight, heads: z.int().positive() }).optional(),
+    // A trainer's has more.
+    selfAlignment: z.looseObject({ weight, depth }).optional(),
+    dispersive: z.strictObject({ weight, depth, temperature: z.number().positive() }).optional(),
+    contrastiveWeight: weight.optional(),
+    classTokenWeight: weight.optional(),
+    scaling: z.custom((value) => value instanceof Tensor, "expected an optimizer's state").optional(),
+    observe: aFunction().optional(),
+  } satisfies Record<keyof PassOptions, z.ZodType>)
+})
+
+/** Throws for what a pass would pass over: a misspelt weight leaves no trace but in the weights. */
+function requirePass({ config }: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): void {
+  parseConfiguration(batchSchema(), batch, 'the batch of forwardBackward')
+  parseConfiguration(optionsSchema(), options, 'the options of forwardBackward')
+  const depths = { dispersive: options.dispersive?.depth, selfAlignment: batch.teacher && options.selfAlignment?.depth }
+  for (const [name, depth] of Object.entries(depths)) {
+    if (depth !== undefined && depth > config.depth)
+      throw new RangeError(`forwardBackward: ${name}.depth is ${depth}, and the model has ${config.depth} blocks.`)
+  }
+}
+
 /**
  * The training loss, mean(denoising) [+ mean(vb)] [+ weight · mean(velocityCosine)] + alignWeight · alignment (REPA's loss.py) and what the
  * options add, each by its weight; and its gradients. The caller disposes the losses.
+ *
+ * @throws {ConfigurationError} naming what of the batch or the options is wrong; {RangeError} for a depth that the model has not
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
+  requirePass(model, batch, options)
   const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0, classTokenWeight = 0 } = options
+  const { accumulate, recompute, onFinal } = options
   const { negatives, route } = batch
   const { alignDepth } = model.config
   const attention = options.attention &&
@@ -80,7 +135,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
     const teacher = selfAlignment && leaving(batch.teacher!, selfAlignment.depth)
     observe?.('input', noised.input)
     const token = batch.classToken && objective.noisedClassToken!(batch.classToken, batch.t)
-    using tape = new Tape(options)
+    using tape = new Tape({ accumulate, recompute, onFinal })
     const losses = tape.record((): Losses => {
       const project = targets.length > 0
       const hidden = new Map<string, Tensor>()

@@ -1,5 +1,8 @@
+import * as z from 'zod'
 import { firstThatHolds } from '../configuration/first-that-holds.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { DIFFUSION_STEPS } from '../diffusion/gaussian-diffusion.ts'
+import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { DiT } from '../models/dit.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
@@ -20,6 +23,22 @@ export interface ObjectiveSettings {
   /** Of the loss of a SiT's velocity's direction; 0: there is none. */
   readonly velocityCosineWeight?: number
 }
+
+/** The schemas of `ObjectiveSettings`. */
+export const objectiveSettings = () =>
+  ({
+    path: z.enum(['linear', 'cosine']).optional(),
+    weighting: z.enum(['uniform', 'lognormal']).optional(),
+    timeShift: z.number().positive().optional(),
+    velocityCosineWeight: z.number().min(0).optional(),
+  }) satisfies Record<keyof ObjectiveSettings, z.ZodType>
+
+const argumentsSchema = whenNeeded(() =>
+  z.strictObject({
+    model: z.custom((value) => value instanceof DiffusionTransformer, 'expected a SiT or a DiT'),
+    ...objectiveSettings(),
+  }),
+)
 
 /** Throws for a setting that the objective of this kind of model does not have, and for a loss that asks of it what it has not. */
 export function requireObjective(
@@ -57,8 +76,13 @@ export function requireObjective(
   }
 }
 
-/** What a model of this kind is trained for; the caller disposes it. Throws for a setting that the kind does not have. */
+/**
+ * What a model of this kind is trained for; the caller disposes it.
+ *
+ * @throws {ConfigurationError} for settings that are none; {RangeError} for one that this kind of model does not have
+ */
 export function objectiveFor(model: AnyTransformer, settings: ObjectiveSettings = {}): Objective {
+  parseConfiguration(argumentsSchema(), { ...settings, model }, 'what objectiveFor is given')
   requireObjective(model, settings)
   return model instanceof DiT
     ? new DiTObjective(model)

@@ -1,7 +1,8 @@
 /** The settings of AdamW, checked before a step: a NaN, a negative rate or a misspelt name would spoil the weights, and no step would say so. */
 import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
-import type { AdamWOptions, StepSettings } from './optimizer.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { AdamWOptions, OptimizerCounters, StepSettings, StepState } from './optimizer.ts'
 
 const optionsSchema = whenNeeded(() => {
   /** A setting whose value `requireSettings` checks. */
@@ -20,8 +21,24 @@ const optionsSchema = whenNeeded(() => {
 })
 
 const stepSchema = whenNeeded(() =>
-  optionsSchema().extend({ holdsLate: z.boolean().optional(), learningRateFactor: z.unknown().optional() }),
+  optionsSchema().extend({
+    holdsLate: z.boolean().optional(),
+    learningRateFactor: z.custom((value) => value instanceof Tensor, 'expected a Tensor of one number').optional(),
+  }),
 )
+
+const countersSchema = whenNeeded(() => {
+  const count = z.int().min(0)
+  return z.strictObject({
+    updates: count,
+    skipped: count,
+    held: count.optional(),
+    lossScaling: z.strictObject({ scale: z.number().positive(), steps: count }).optional(),
+    // What `state` gives besides, of the last step alone.
+    gradNorm: z.unknown().optional(),
+    finite: z.unknown().optional(),
+  } satisfies Record<keyof StepState, z.ZodType>)
+})
 
 /** Those of a trainer's options, say, that are the optimizer's. */
 export function optimizerOptionsOf(options: Partial<AdamWOptions>): Partial<AdamWOptions> {
@@ -31,6 +48,11 @@ export function optimizerOptionsOf(options: Partial<AdamWOptions>): Partial<Adam
 /** @throws {ConfigurationError} where there are others than AdamW's */
 export function requireOptionNames(options: Partial<AdamWOptions>): void {
   parseConfiguration(optionsSchema(), options, "AdamW's options")
+}
+
+/** @throws {ConfigurationError} for counters of which no bias correction would come */
+export function requireCounters(counters: OptimizerCounters): void {
+  parseConfiguration(countersSchema(), counters, 'the counters that AdamW goes on from')
 }
 
 /** @throws {ConfigurationError} where there are others than a step of AdamW's */

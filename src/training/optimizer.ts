@@ -7,6 +7,7 @@ import { type ArenaPart, ArenaShare, unionOf } from './arena-share.ts'
 import { GradientExchange } from './gradient-exchange.ts'
 import { Moments } from './moments.ts'
 import {
+  requireCounters,
   requireGradientScale,
   requireOptionNames,
   requireRangesWithin,
@@ -250,8 +251,12 @@ export class AdamW implements Disposable {
   /**
    * Continues where a checkpoint stopped; the moments are loaded by themselves, and the EMA is the arena's. One of a run without loss scaling lets it begin
    * anew, and a scale is left out where this optimizer has none.
+   *
+   * @throws {ConfigurationError} naming every counter that is none
    */
-  restore({ updates, skipped, held = 0, lossScaling }: OptimizerCounters): void {
+  restore(counters: OptimizerCounters): void {
+    requireCounters(counters)
+    const { updates, skipped, held = 0, lossScaling } = counters
     this.#arena.settle()
     const bytes = new Uint8Array(STATE_BYTES)
     const view = new DataView(bytes.buffer)

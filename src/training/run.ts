@@ -77,11 +77,12 @@ export interface TrainOptions {
   readonly fit?: (request: FitRequest) => Promise<Recomputation>
   readonly signal?: AbortSignal
   readonly onStart?: (run: TrainingRun) => void
-  readonly onStep?: (step: TrainingStep) => void
+  /** The run waits for what it promises. What it throws ends the run, once that is saved. */
+  readonly onStep?: (step: TrainingStep) => unknown
   /** Called before a grid of samples is made, which may take longer than many steps: after which step, and of how many images. */
-  readonly onSampling?: (grid: { readonly step: number; readonly count: number }) => void
+  readonly onSampling?: (grid: { readonly step: number; readonly count: number }) => unknown
   /** Called when that has ended, also where it failed. */
-  readonly onSampled?: () => void
+  readonly onSampled?: () => unknown
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
 }
@@ -296,11 +297,11 @@ async function trainSegments(
     return saved
   }
   const sample = async (to: MetricsLog) => {
-    onSampling?.({ step: trainer.step, count: configuration.samples.count })
+    await onSampling?.({ step: trainer.step, count: configuration.samples.count })
     try {
       await writeSamples(trainer, configuration, out, to, { signal, onNotice }, sampledBy)
     } finally {
-      onSampled?.()
+      await onSampled?.()
     }
   }
   // The run may have been killed after this checkpoint and before its grid.
@@ -316,7 +317,7 @@ async function trainSegments(
         unlogged = []
         if (!step.finite)
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
-        onStep?.(step)
+        await onStep?.(step)
       }
       await log?.flush()
       if (trainer.isStopped) break

@@ -1,12 +1,13 @@
 /** The options of a Trainer, checked before its first step: of a program without types, nothing but the results would show what is wrong. */
 import * as z from 'zod'
-import { aSignal } from '../configuration/callbacks.ts'
+import { anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 import { type LearningRateSchedule, requireLearningRateSchedule } from './learning-rate.ts'
+import { objectiveSettings } from './objectives.ts'
 import { PRECISIONS } from './precision.ts'
 import type { RunOptions, TrainerOptions } from './trainer-options.ts'
 
@@ -20,7 +21,7 @@ const schema = whenNeeded(() => {
   /** An option that is checked where it is used. */
   const elsewhere = z.unknown().optional()
   const encoders = z.custom(
-    (value) => [value].flat().every(isEncoder),
+    (value) => [value].flat().length > 0 && [value].flat().every(isEncoder),
     'expected an encoder as loadEncoder gives it, or several in an array',
   )
   return z.strictObject({
@@ -40,15 +41,12 @@ const schema = whenNeeded(() => {
       .optional(),
     batch: positive,
     accumulate: elsewhere,
-    world: elsewhere,
+    world: anObjectWith('begins', 'a World, as withProcesses gives it').optional(),
     seed: z.int().min(0).optional(),
     precision: z.enum(PRECISIONS).optional(),
     recompute: z.enum(RECOMPUTATIONS).optional(),
     cudaGraph: z.boolean().optional(),
-    path: z.enum(['linear', 'cosine']).optional(),
-    weighting: z.enum(['uniform', 'lognormal']).optional(),
-    timeShift: z.number().positive().optional(),
-    velocityCosineWeight: weight.optional(),
+    ...objectiveSettings(),
     flip: z.boolean().optional(),
     configuration: elsewhere,
     align: z
@@ -117,6 +115,13 @@ export function requireRunOptions(options: RunOptions): void {
   if (typeof steps !== 'number' || Number.isNaN(steps)) {
     throw new RangeError(`run: steps is ${steps}; the number of steps in all was expected.`)
   }
+}
+
+const saveSchema = whenNeeded(() => z.strictObject({ resumeOnly: z.boolean().default(false) }))
+
+/** @throws {ConfigurationError} for an option of `Trainer.save` that is none */
+export function saveOptionsOf(options: { readonly resumeOnly?: boolean }): { readonly resumeOnly: boolean } {
+  return parseConfiguration(saveSchema(), options, 'the options of save')
 }
 
 /** Undefined where the learning rate is the same at every step. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { isOver } from '../alignment/schedule.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
@@ -23,7 +24,7 @@ import { type LossNumbers, stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import { trainedPath } from './trained-path.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
-import { requireRunOptions } from './trainer-settings.ts'
+import { requireRunOptions, saveOptionsOf } from './trainer-settings.ts'
 import { Turns } from './turns.ts'
 
 type Pending = Promise<Omit<TrainingStep, keyof StepTiming>>
@@ -69,12 +70,12 @@ export class Trainer implements AsyncDisposable {
   /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
     const resolved = resolveTrainerOptions(options)
-    const { model, data, world, precision } = resolved
+    const { model, data, world, precision, path, weighting, timeShift, velocityCosineWeight } = resolved
     this.model = model
     this.data = data
     this.#options = resolved
     // All has been asked; from here on the model is changed, and memory taken.
-    this.#objective = objectiveFor(model, resolved)
+    this.#objective = objectiveFor(model, { path, weighting, timeShift, velocityCosineWeight })
     try {
       alignModel(resolved)
       model.computeIn(precision.dtype)
@@ -112,6 +113,7 @@ export class Trainer implements AsyncDisposable {
    * begins no step before that is done, and its next is the checkpoint's.
    */
   async restore(checkpoint: string): Promise<void> {
+    requirePath(checkpoint, 'the checkpoint of restore')
     using _turn = await this.#takeTurn()
     await this.#options.world.comesTo('a checkpoint to go on from')
     const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await checkpointModule()
@@ -139,7 +141,9 @@ export class Trainer implements AsyncDisposable {
    *
    * @param options `resumeOnly` is noted in it: `train` removes it once it has saved a later one
    */
-  async save(run: string, { resumeOnly = false }: { readonly resumeOnly?: boolean } = {}): Promise<string> {
+  async save(run: string, options: { readonly resumeOnly?: boolean } = {}): Promise<string> {
+    requirePath(run, 'the run of save')
+    const { resumeOnly } = saveOptionsOf(options)
     using _turn = await this.#takeTurn()
     const { seed, configuration, world } = this.#options
     await world.comesTo(`the checkpoint of step ${this.#step}`)

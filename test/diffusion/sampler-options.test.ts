@@ -1,7 +1,10 @@
 /** What a program without types may ask a sampler for: refused in a sentence, for nothing but the images would show it. */
 import { describe, expect, test } from 'vitest'
+import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
+import { sampleFlow } from '../../src/diffusion/samplers.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
 import { modelOf } from '../training/tiny-trainer.ts'
 
 const GUIDANCE = { scale: 2, low: 0, high: 1 }
@@ -35,6 +38,14 @@ describe('a SiT', () => {
     [
       { timeShift: 3, solver: 'dopri5' },
       'timeShift is 3: shifts the steps of euler and heun; the SDE has times of its own, and dopri5 chooses them.',
+    ],
+    [
+      { mode: 'sde', solver: 'dopri5' },
+      'solver is "dopri5": is of the ODE; steps of the SDE are of Euler and Maruyama.',
+    ],
+    [
+      { guidance: { ...GUIDANCE, low: 1, high: 0.5 } },
+      'guidance.low is 1: is above high, so that guidance would never be active; a scale of 1 turns it off.',
     ],
     [{ path: 'cosin' }, 'path is "cosin": expected one of "linear"|"cosine"; did you mean "cosine"?'],
     [{ steps: undefined }, 'steps is missing: expected number'],
@@ -92,6 +103,7 @@ describe('a DiT', () => {
     [{ guidance: { ...GUIDANCE, scale: 0.5 } }, 'guidance.scale is 0.5: expected 1, which is no guidance, or more'],
     [{ eta: '1' }, 'eta is "1": expected number'],
     [{ eta: 2 }, 'eta is 2: expected number to be <=1'],
+    [{ eta: 0.5 }, "eta is 0.5: is of DDIM, and DDPM's noise is all of it."],
     [{ clip: 'no' }, 'clip is "no": expected boolean'],
     [{ solver: 'heun' }, 'there is no setting "solver"'],
     [{ timeShift: 3 }, 'there is no setting "timeShift"'],
@@ -105,4 +117,20 @@ describe('a DiT', () => {
     using model = modelOf({ kind: 'DiT' })
     expect(await imagesOf(model, { ...DIT, eta: undefined, guidance: undefined })).toBe(2)
   })
+})
+
+test('a sampler of the other kind, and labels that are no Int32Array', async () => {
+  using sit = modelOf()
+  using dit = modelOf({ kind: 'DiT' })
+  using noise = Tensor.from(new Float32Array(2 * 4 * 64), [2, 4, 8, 8], 'cpu')
+  const labels = Int32Array.of(1, 2)
+  await expect(sampleDiffusion(sit as never, noise, labels, { mode: 'ddim', steps: 2 })).rejects.toThrow(
+    'sampleDiffusion samples a DiT; got a SiT, of which sampleFlow is.',
+  )
+  await expect(sampleFlow(dit as never, noise, labels, { mode: 'ode', steps: 2 })).rejects.toThrow(
+    'sampleFlow samples a SiT; got a DiT, of which sampleDiffusion is.',
+  )
+  await expect(sampleFlow(sit as never, noise, [1, 2] as never, { mode: 'ode', steps: 2 })).rejects.toThrow(
+    'is of a label, in an Int32Array, or of a caption',
+  )
 })

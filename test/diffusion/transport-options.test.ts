@@ -70,9 +70,10 @@ describe('transportLoss', () => {
   test.each<Wrong>([
     [{ weight: 'velo' }, 'weight is "velo": expected one of "velocity"|"likelihood"; did you mean "velocity"?'],
     [{ weight: null }, 'weight is null: expected one of "velocity"|"likelihood".'],
-    [{ t: [-1] }, 't.0 is -1: expected number to be >=0.'],
-    [{ ut: undefined }, 'ut is missing: expected a Tensor.'],
+    [{ t: [-1] }, 'truth.t.0 is -1: expected number to be >=0.'],
+    [{ ut: undefined }, 'truth.ut is missing: expected a Tensor.'],
     [{ prediction: 1 }, 'prediction is 1: expected a Tensor.'],
+    [{ wieght: 'velocity' }, 'there is no setting "wieght" in truth.'],
   ])('%j', async (wrong, sentence) => {
     using x = tensor()
     const { prediction, weight, ...truth } = { prediction: x, weight: undefined, x0: x, ut: x, t: [0.3], ...wrong }

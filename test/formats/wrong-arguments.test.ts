@@ -72,5 +72,7 @@ test('a checkpoint reads its own tensors alone, and is asked by an array of keys
   await expect(first.read(foreign)).rejects.toThrow('this tensor belongs to another checkpoint')
   await expect(first.pieces(foreign).next()).rejects.toThrow('this tensor belongs to another checkpoint')
   await expect(first.read('w' as never)).rejects.toThrow(/expected one of its tensors, as stateDict\(\) gives them/)
-  expect(() => first.stateDict('w' as never)).toThrow(/the path of a state dict: the value is "w": expected an array of keys/)
+  expect(() => first.stateDict('w' as never)).toThrow(
+    /the path of a state dict: the value is "w": expected an array of keys/,
+  )
 })

@@ -377,6 +377,7 @@ describe('memory', () => {
     const before = memoryStats('cpu').liveBytes
     {
       using model = tiny({ alignWidths: [32], alignDepth: 2 })
+      model.arena.array('ema')
       model.arena.use('ema')
       model.arena.use('weights')
       const { prediction } = forward(model)

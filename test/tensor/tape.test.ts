@@ -306,6 +306,7 @@ for (const { device, missing } of DEVICES) {
       test('leave nothing behind with their arena', () => {
         const before = memoryStats(device).liveBytes
         const own = new ParameterArena([new Parameter('own', [1000])], device)
+        own.array('ema')
         own.use('ema')
         own.use('weights')
         own.allocateGradients()

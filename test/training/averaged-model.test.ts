@@ -58,6 +58,7 @@ test('sampling that fails under useMeanwhile leaves the weights in place', async
 
 test('useMeanwhile within another leaves what it found', () => {
   using model = modelOf()
+  model.arena.array('ema')
   {
     using _outer = model.arena.useMeanwhile('ema')
     {

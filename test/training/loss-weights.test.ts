@@ -220,7 +220,8 @@ test.each(VARIANTS)('$name', async ({ options: optionsAt, weights: weightsAt, un
     }
     const weights = { ...NONE, ...weightsAt({ weight, scheduled }) }
     using optimizer = new AdamW(model.arena, optimizerOptionsOf(options), ALONE)
-    using objective = objectiveFor(model, options)
+    const { path, weighting, timeShift, velocityCosineWeight } = options
+    using objective = objectiveFor(model, { path, weighting, timeShift, velocityCosineWeight })
     const computation = new StepComputation(options, objective, optimizer)
     const gradientAt = async (of: LossWeights): Promise<Float32Array> => {
       using weighed = objectiveFor(model, { velocityCosineWeight: of.velocityCosine ?? 0 })

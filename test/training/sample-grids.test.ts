@@ -156,6 +156,7 @@ test('that a grid is no longer being made is told where it cannot be written too
 test('of captions, the first ones of images at even distances are shown, or the empty one', async () => {
   const captions = ['0', '1', '2', undefined, '4', '5'].map((name) => (name ? [name, `other of ${name}`] : []))
   using model = modelOf({ text: true })
+  model.arena.array('ema')
   using captionEncoder = new TableCaptionEncoder()
   const shown: (readonly string[])[] = []
   const tokenize = captionEncoder.tokenize.bind(captionEncoder)

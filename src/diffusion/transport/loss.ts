@@ -19,9 +19,7 @@ const planSchema = whenNeeded(() => z.strictObject({ x0: aTensor(), x1: aTensor(
 const lossSchema = whenNeeded(() =>
   z.strictObject({
     prediction: aTensor(),
-    x0: aTensor(),
-    ut: aTensor(),
-    t: times(),
+    truth: z.strictObject({ x0: aTensor(), ut: aTensor(), t: times() }),
     weight: z.enum(LOSS_WEIGHTS).optional(),
   }),
 )
@@ -61,7 +59,7 @@ export function transportLoss(
   weight?: TransportLossWeight,
 ): Tensor {
   requireTransport(transport)
-  parseConfiguration(lossSchema(), { ...truth, prediction, weight }, 'what transportLoss is given')
+  parseConfiguration(lossSchema(), { prediction, truth, weight }, 'what transportLoss is given')
   const { x0, ut, t } = truth
   if (transport.prediction === 'velocity') return velocityLoss(prediction, ut)
   const isScore = transport.prediction === 'score'
