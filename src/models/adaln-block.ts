@@ -3,7 +3,7 @@
  * LayerNorm modulated by the condition and joining it through a gate. Or, of the same shape, that of LightningDiT (arXiv 2501.01423):
  * RMSNorm for LayerNorm, SwiGLU for the MLP, queries and keys turned by their positions.
  */
-import { ones, zeros } from '../nn/initialiser.ts'
+import { type LayerInitialiser, ones, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
@@ -62,6 +62,8 @@ export interface SharedParts {
   readonly tokens?: number
   /** What the first block is called, `blocks.N`; default 0. */
   readonly firstName?: number
+  /** Of weights and biases of the linear layers; default: Xavier's uniform, and zeros. */
+  readonly init?: LayerInitialiser | undefined
 }
 
 type QkNormName = 'qWeight' | 'qBias' | 'kWeight' | 'kBias'
@@ -83,7 +85,7 @@ export class AdaLNBlock {
     list: ParameterList,
     index: number,
     config: AdaLNBlockConfig,
-    { adaLN, norm, rope, tokens, firstName = 0 }: SharedParts,
+    { adaLN, norm, rope, tokens, firstName = 0, init }: SharedParts,
   ) {
     const { hidden, heads, ffn } = config
     const name = `blocks.${firstName + index}`
@@ -93,9 +95,11 @@ export class AdaLNBlock {
     this.#chunk = index * CHUNKS_PER_BLOCK
     this.#rope = rope
     this.#tokens = tokens
+    const layer = (place: string, input: number, output: number) =>
+      new Linear(list, `${name}.${place}`, input, output, init?.(input), init?.(input))
     norm(`${name}.norm1`)
     norm(`${name}.norm2`)
-    this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden)
+    this.#qkv = layer('attn.qkv', hidden, 3 * hidden)
     if (config.qkNorm) {
       const headDim = [hidden / heads]
       const bias = (of: string) =>
@@ -107,12 +111,12 @@ export class AdaLNBlock {
         kBias: bias('k'),
       }
     }
-    this.#proj = new Linear(list, `${name}.attn.proj`, hidden, hidden)
+    this.#proj = layer('attn.proj', hidden, hidden)
     this.#activation = ffn === 'swiglu' ? 'swiglu' : 'gelu-tanh'
     this.#ffn =
       ffn === 'swiglu'
-        ? [new Linear(list, `${name}.mlp.w12`, hidden, 2 * width), new Linear(list, `${name}.mlp.w3`, width, hidden)]
-        : [new Linear(list, `${name}.mlp.fc1`, hidden, width), new Linear(list, `${name}.mlp.fc2`, width, hidden)]
+        ? [layer('mlp.w12', hidden, 2 * width), layer('mlp.w3', width, hidden)]
+        : [layer('mlp.fc1', hidden, width), layer('mlp.fc2', width, hidden)]
     adaLN(`${name}.adaLN_modulation.1`, CHUNKS_PER_BLOCK)
   }
 

@@ -4,7 +4,7 @@
  * one block to the features of frozen encoders. Parameter names, shapes, order and initialisation are those of the reference's
  * models.py of all three, and where blocks are LightningDiT's (arXiv 2501.01423), of its lightningdit.py.
  */
-import { normal, values, zeros } from '../nn/initialiser.ts'
+import { normal, torchDefault, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
@@ -86,6 +86,7 @@ export class AdaLNNetwork implements TransformerNetwork {
     const parts = {
       ...this.#modulation.parts,
       rope: config.rope ? declareRope(list, rope, { headDim, grid: [rows, columns], before }) : undefined,
+      init: head && torchDefault,
     }
     this.#blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, parts))
     this.projectors = declareProjectors(list, config)

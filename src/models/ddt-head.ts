@@ -1,10 +1,11 @@
 /**
  * The head of DiT-DH (RAE, arXiv 2510.11690, after DDT, 2504.05741): a few wide blocks that see the noised input again and predict the
  * velocity, and for which what the trunk has made of a token, with the time, is the condition: every token has a modulation of its own. Names
- * are those of RAE's code (stage2/models/DDT.py, DiTwDDTHead).
+ * are those of RAE's code (stage2/models/DDT.py, DiTwDDTHead), and so are the first values: PyTorch's own in the blocks, the trunk's too, and
+ * in the projector between them.
  */
-import { zeros } from '../nn/initialiser.ts'
-import { Linear } from '../nn/linear.ts'
+import { torchDefault, zeros } from '../nn/initialiser.ts'
+import { Linear, torchLinear } from '../nn/linear.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import { add, silu } from '../tensor/ops/elementwise.ts'
@@ -58,7 +59,7 @@ export class DdtHead {
     this.#config = config
     this.#sizes = sizes
     this.#patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
-    if (hidden !== config.hidden) this.#projector = new Linear(list, 's_projector', config.hidden, hidden)
+    if (hidden !== config.hidden) this.#projector = torchLinear(list, 's_projector', config.hidden, hidden)
     this.#modulation = new SharedModulation(list, {
       hidden,
       chunks: depth * CHUNKS_PER_BLOCK + 2,
@@ -78,6 +79,7 @@ export class DdtHead {
           rope,
           tokens: grid[0] * grid[1],
           firstName: config.depth,
+          init: torchDefault,
         }),
     )
     parts.norm('final_layer.norm_final')

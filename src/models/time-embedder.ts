@@ -1,4 +1,4 @@
-import { type LayerInitialiser, normal } from '../nn/initialiser.ts'
+import { type LayerInitialiser, normal, torchDefault } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { fourierFeatures, timestepEmbedding } from '../tensor/ops/embedding.ts'
@@ -23,8 +23,10 @@ export class TimeEmbedder {
     { hidden, drawn = false, init }: { hidden: number; drawn?: boolean; init?: LayerInitialiser },
   ) {
     if (drawn) this.#drawn = list.declare('t_embedder.W', [FREQUENCIES], normal(1), { trainable: false })
+    // RAE's code leaves these as PyTorch makes them.
+    const bias = init ?? (drawn ? torchDefault : undefined)
     const layer = (place: number, input: number) =>
-      new Linear(list, `t_embedder.mlp.${place}`, input, hidden, init?.(input) ?? normal(0.02), init?.(input))
+      new Linear(list, `t_embedder.mlp.${place}`, input, hidden, init?.(input) ?? normal(0.02), bias?.(input))
     this.#layers = [layer(0, drawn ? 2 * FREQUENCIES : FREQUENCIES), layer(2, hidden)]
   }
 

@@ -130,6 +130,48 @@ describe('what a file tells of it', () => {
   })
 })
 
+describe("the first values are RAE's", () => {
+  // PyTorch's own are uniform within 1/√(what a layer reads), weights and biases alike.
+  const layers = [
+    ...['blocks.0.attn.qkv 32', 'blocks.1.attn.proj 32', 'blocks.0.mlp.w12 32', 'blocks.1.mlp.w3 85'],
+    ...[
+      'blocks.2.attn.qkv 48',
+      'blocks.3.attn.proj 48',
+      'blocks.2.mlp.w12 48',
+      'blocks.3.mlp.w3 128',
+      's_projector 32',
+    ],
+  ]
+  const uniform = [
+    ...layers.flatMap((layer) => [layer.replace(' ', '.weight '), layer.replace(' ', '.bias ')]),
+    ...['t_embedder.mlp.0.bias 512', 't_embedder.mlp.2.bias 32'],
+  ]
+
+  test.each(uniform)('%s', async (layer) => {
+    const [name, fanIn] = layer.split(' ') as [string, string]
+    using model = tiny()
+    const entry = model.entries.find((each) => each.name === name)!
+    using view = model.arena.view('weights', entry)
+    const values = await view.data()
+    const bound = 1 / Math.sqrt(Number(fanIn))
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+    expect(largest).toBeLessThanOrEqual(Math.fround(bound))
+    // Of 32 values, the fewest here, none is beyond half of the bound once in 2^32.
+    expect(largest).toBeGreaterThan(bound / 2)
+    const squares = values.reduce((sum, value) => sum + value * value, 0) / values.length
+    // Their mean is bound²/3, with a deviation of 2 bound²/√45 over √n.
+    expect(Math.abs(squares / bound ** 2 - 1 / 3)).toBeLessThan((5 * 2) / Math.sqrt(45 * values.length))
+  })
+
+  test('and zeros where it has zeros', async () => {
+    using model = tiny()
+    for (const name of ['x_embedder.proj.bias', 's_embedder.proj.bias', 'blocks.3.adaLN_modulation.1.weight']) {
+      using view = model.arena.view('weights', model.entries.find((each) => each.name === name)!)
+      expect((await view.data()).every((value) => value === 0)).toBe(true)
+    }
+  })
+})
+
 /** Terms of each inner product on the way to an output: what one element went through. */
 const blockTerms = (width: number, ffn: number) => width + TOKENS + 16 + width + width + ffn + 6 * width
 const FORWARD = 2 * 8 + 2 * blockTerms(32, 85) + 32 + 2 * blockTerms(48, 128) + 48 + 3 * 512
