@@ -3,10 +3,11 @@ import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { native } from '../native.ts'
 import { ParameterArena } from '../nn/parameter-arena.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
-import { loadState, type StateSource } from '../nn/state-dict.ts'
+import { loadState, type StateSource, stateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { COMPUTE_DTYPES, type ComputeDType, elementCount } from '../tensor/dtype.ts'
 import { fnv1a } from '../tensor/fnv1a.ts'
+import type { HostTensor } from '../tensor/host-tensor.ts'
 
 const seedSchema = whenNeeded(() => z.strictObject({ seed: z.int().min(0) }))
 
@@ -92,8 +93,17 @@ export abstract class Model implements Disposable {
     this.#entries = list.entries
   }
 
-  /** Loads the weights from a state dict; throws one error that lists every missing, surplus and misshapen tensor. */
-  async load(source: StateSource, options: { ignore?: (name: string) => boolean } = {}): Promise<void> {
+  /**
+   * Loads the weights from a state dict: a file's, or what `SafetensorsFile.readAll` gives. Throws one error that lists every missing, surplus
+   * and misshapen tensor.
+   */
+  async load(
+    state: StateSource | ReadonlyMap<string, HostTensor>,
+    options: { ignore?: (name: string) => boolean } = {},
+  ): Promise<void> {
+    const source = state instanceof Map ? stateSource(state, 'The state dict') : (state as StateSource)
+    if (!Array.isArray(source?.names))
+      throw new TypeError('load: expected tensors by name, in a Map as SafetensorsFile.readAll gives them.')
     await loadState(this.#entries, this.#arena, 'weights', source, options.ignore)
     this.#arena.refreshCompute()
   }

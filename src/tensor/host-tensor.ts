@@ -24,8 +24,13 @@ export function hostFloat64(values: Float64Array, shape: readonly number[]): Hos
   return { dtype: 'f64', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
 }
 
-/** The elements as float32: a view where dtype and alignment allow, else a converted copy. `i64` beyond 2^24 rounds. */
+/**
+ * The elements as float32: a view where dtype and alignment allow, else a converted copy. `i64` beyond 2^24 rounds.
+ *
+ * @throws {TypeError} for a dtype or data that are none, {RangeError} where the bytes are not as many as the shape says
+ */
 export function toFloat32(tensor: HostTensor): Float32Array {
+  requireHostTensor(tensor)
   const { data, dtype } = tensor
   const count = elementCount(tensor.shape)
   if (dtype === 'f32' && data.byteOffset % 4 === 0) return new Float32Array(data.buffer, data.byteOffset, count)
@@ -35,6 +40,15 @@ export function toFloat32(tensor: HostTensor): Float32Array {
   const read = reader(view, dtype)
   for (let i = 0; i < count; i++) out[i] = read(i * bytes)
   return out
+}
+
+/** A view of more than the bytes that there are would be of what lies behind them in their buffer. */
+function requireHostTensor({ dtype, shape, data }: HostTensor): void {
+  if (!Object.hasOwn(DTYPE_BYTES, dtype)) throw new TypeError(`A tensor of files has the unknown dtype ${dtype}.`)
+  if (!(data instanceof Uint8Array)) throw new TypeError('A tensor of files has its bytes in a Uint8Array; got none.')
+  const expected = elementCount(shape) * DTYPE_BYTES[dtype]
+  if (data.byteLength === expected) return
+  throw new RangeError(`A tensor holds ${data.byteLength} bytes, but ${dtype} [${shape}] takes ${expected}.`)
 }
 
 /** One element, by its row-major index. `i64` beyond 2^53 rounds. */

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { resolveDevice } from '../../src/tensor/device.ts'
+import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { Tape } from '../../src/tensor/tape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { forwardBackward } from '../../src/training/forward-backward.ts'
@@ -137,6 +138,30 @@ describe('a model', () => {
     expect(() => SiT.fromConfig({ ...model.config, heads: 3 }, 'cpu')).toThrow(/heads/)
     expect(() => SiT.fromConfig({ ...model.config, kind: 'DiT' } as never, 'cpu')).toThrow('kind is "DiT"')
     expect(() => SiT.fromConfig({} as never, 'cpu')).toThrow("the model's configuration: ")
+  })
+
+  test('loads a Map of tensors, and nothing that is none', async () => {
+    using model = modelOfPass()
+    using other = SiT.create(SIZE, { inputSize: [8, 8], classes: 10, seed: 1 })
+    const state = new Map<string, HostTensor>()
+    for (const entry of model.entries) {
+      using view = model.arena.view('weights', entry)
+      state.set(entry.name, await view.toHost())
+    }
+    await other.load(state)
+    expect(await other.arena.array('weights').data()).toEqual(await model.arena.array('weights').data())
+    await expect(other.load({} as never)).rejects.toThrow('load: expected tensors by name, in a Map')
+    state.delete('pos_embed')
+    await expect(other.load(state)).rejects.toThrow('The state dict does not fit the model: pos_embed')
+  })
+
+  test('a tensor of files has as many bytes as its shape says, and a dtype', () => {
+    const data = new Uint8Array(16).subarray(0, 4)
+    const made = (tensor: unknown) => Tensor.fromHostTensor(tensor as HostTensor, 'cpu')
+    expect(() => made({ dtype: 'f32', shape: [3], data })).toThrow('holds 4 bytes, but f32 [3] takes 12.')
+    expect(() => made({ dtype: 'u8', shape: [3], data })).toThrow('holds 4 bytes, but u8 [3] takes 3.')
+    expect(() => made({ dtype: 'float', shape: [1], data })).toThrow('the unknown dtype float.')
+    expect(() => made({ dtype: 'f32', shape: [1], data: [0] })).toThrow('in a Uint8Array; got none.')
   })
 
   test.each(['mps', 'CPU', '', 'cuda:x'])('there is no device %j', (name) => {
