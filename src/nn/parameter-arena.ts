@@ -122,7 +122,7 @@ export class ParameterArena {
    * @throws {Error} where there is none of that role: the model would run on zeros
    */
   use(role: 'weights' | 'ema'): void {
-    if (role !== 'weights' && !(role === 'ema' && this.has(role))) {
+    if (!this.#isDisposed && role !== 'weights' && !(role === 'ema' && this.has(role))) {
       throw new Error(
         role === 'ema'
           ? 'The model has no EMA: a Trainer or an AdamW keeps one, and checkpoints with their optimizer hold it.'

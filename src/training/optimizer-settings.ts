@@ -33,7 +33,7 @@ const countersSchema = whenNeeded(() => {
     updates: count,
     skipped: count,
     held: count.optional(),
-    lossScaling: z.strictObject({ scale: z.number().positive(), steps: count }).optional(),
+    lossScaling: z.strictObject({ scale: z.number().min(0), steps: count }).optional(),
     // What `state` gives besides, of the last step alone.
     gradNorm: z.unknown().optional(),
     finite: z.unknown().optional(),
