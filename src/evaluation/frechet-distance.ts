@@ -37,6 +37,12 @@ export async function frechetDistance(
       `The one set has ${width} features an image, the other ${b.mean.length}: statistics of two different networks cannot be compared.`,
     )
   }
+  for (const [i, { covariance }] of [a, b].entries()) {
+    if (covariance.length === width * width) continue
+    throw new RangeError(
+      `The covariance of ${names[i]} has ${covariance.length} numbers; of ${width} features it has ${width * width}.`,
+    )
+  }
   for (const { mean, covariance } of [a, b]) {
     if (!isFinite64(mean) || !isFinite64(covariance)) {
       throw new RangeError('A mean or covariance holds what is not a finite number; there is no Fréchet distance.')

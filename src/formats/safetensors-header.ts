@@ -172,7 +172,8 @@ function parseEntry(path: string, name: string, value: unknown): TensorLocation 
     const where = field.length > 0 ? `${what}, ${field.join('.')}` : what
     throw new FileFormatError(path, `${where}: ${message}. Each tensor needs a dtype, a shape and two data_offsets.`)
   }
-  const { shape, data_offsets: offsets } = parsed.data
+  const { data_offsets: offsets } = parsed.data
+  const shape = Object.freeze(parsed.data.shape)
   const dtype = Object.hasOwn(DTYPE_OF_NAME, parsed.data.dtype) ? DTYPE_OF_NAME[parsed.data.dtype] : undefined
   if (dtype === undefined) {
     const known = Object.keys(DTYPE_OF_NAME).join(', ')

@@ -84,7 +84,8 @@ export class Tensor implements Disposable {
   }
 
   get shape(): readonly number[] {
-    this.#shape ??= native().shapeOf(this.handle)
+    // Of a program without types a shape that is written into would be another's than the values'.
+    this.#shape ??= Object.freeze(native().shapeOf(this.handle))
     return this.#shape
   }
 

@@ -112,7 +112,9 @@ const runSchema = whenNeeded(() =>
  */
 export function requireRunOptions(options: RunOptions): void {
   const { steps } = parseConfiguration(runSchema(), options, "the run's options")
-  if (typeof steps !== 'number' || Number.isNaN(steps)) {
+  // Infinity: until the signal, or the loop, ends it.
+  const isCount = Number.isSafeInteger(steps) && (steps as number) >= 0
+  if (!isCount && steps !== Number.POSITIVE_INFINITY) {
     throw new RangeError(`run: steps is ${steps}; the number of steps in all was expected.`)
   }
 }

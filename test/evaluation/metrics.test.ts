@@ -87,6 +87,9 @@ describe('frechetDistance', () => {
     await expect(frechetDistance(gaussian([Number.NaN], diagonal([1])), gaussian([0], diagonal([1])))).rejects.toThrow(
       'not a finite number',
     )
+    await expect(frechetDistance(gaussian([0, 0], diagonal([1])), gaussian([0, 0], diagonal([1, 1])))).rejects.toThrow(
+      'The covariance of the first set has 1 numbers; of 2 features it has 4.',
+    )
   })
 
   test.each([

@@ -54,7 +54,7 @@ describe('a trainer', () => {
     expect(trainer.optimizer.options).toMatchObject({ learningRate: 1e-4, betas: [0.9, 0.999] })
   })
 
-  test.each([undefined, Number.NaN, '4', {}])('has no run of %j steps', async (steps) => {
+  test.each([undefined, Number.NaN, '4', {}, 1.5, -1])('has no run of %j steps', async (steps) => {
     await using trainer = await trainerOf({})
     await expect(trainer.run({ steps: steps as number }).next()).rejects.toThrow(
       `run: steps is ${steps}; the number of steps in all was expected.`,

@@ -164,6 +164,12 @@ describe('a model', () => {
     expect(() => made({ dtype: 'f32', shape: [1], data: [0] })).toThrow('in a Uint8Array; got none.')
   })
 
+  test('what a tensor says of its shape is not to be written into', () => {
+    using tensor = Tensor.from(new Float32Array(6), [2, 3], 'cpu')
+    expect(() => Object.assign(tensor.shape, [50])).toThrow(TypeError)
+    expect(tensor.shape).toEqual([2, 3])
+  })
+
   test.each(['mps', 'CPU', '', 'cuda:x'])('there is no device %j', (name) => {
     expect(() => resolveDevice(name)).toThrow(`There is no device "${name}"; expected cpu, cuda, cuda:N or auto.`)
   })
