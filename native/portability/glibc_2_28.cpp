@@ -1,10 +1,10 @@
-// Makes the addon load wherever Node 20 does: from glibc 2.28 on (that of RHEL 8), however much newer the machine is that linked it. A cluster's
-// system is older than that of the machine on which one packs for it.
+// Makes the addon load wherever Node 20 does: from glibc 2.28 on (that of RHEL 8), however much newer the machine is that linked it. A
+// cluster's system is older than that of the machine on which one packs for it.
 //
-// The linker takes the newest version of a function. Many have a newer one only because glibc 2.34 moved them from libpthread, libdl and librt
-// into libc, others because they tell errors in another way; the older version is there beside it, and is all that an older system has. So the
-// linker turns every call of such a function, those in NVIDIA's and the compiler's archives included, into one of __wrap_FUNCTION (its option
-// --wrap), which is here and jumps to the older version.
+// The linker takes the newest version of a function. Many have a newer one only because glibc 2.34 moved them from libpthread, libdl and
+// librt into libc, others because they tell errors in another way; the older version is there beside it, and is all that an older system
+// has. So the linker turns every call of such a function, those in NVIDIA's and the compiler's archives included, into one of
+// __wrap_FUNCTION (its option --wrap), which is here and jumps to the older version.
 //
 // CMakeLists.txt reads here what to wrap. What else of a build asks for more than 2.28, test/native/glibc.test.ts names.
 #include <cstdint>
