@@ -1,4 +1,5 @@
 import { DTYPE_BYTES, type DType, elementCount } from '../tensor/dtype.ts'
+import { requireBytes, requireUint8Array } from '../tensor/host-tensor.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
 /**
@@ -28,7 +29,7 @@ export function sourceByteLength(source: TensorSource, what: string): number {
   }
   const bytes = elementCount(shape) * DTYPE_BYTES[dtype]
   if (!Number.isSafeInteger(bytes)) throw new RangeError(`${what} has the shape [${shape}], which is too large.`)
-  if (typeof source.data !== 'function') requireBytes(source, requireUint8Array(source.data, what), bytes, what)
+  if (typeof source.data !== 'function') requireBytes(source, requireUint8Array(source.data, what), what)
   return bytes
 }
 
@@ -37,7 +38,7 @@ export async function* sourcePieces(source: TensorSource, what: string): AsyncGe
   const expected = elementCount(source.shape) * DTYPE_BYTES[source.dtype]
   if (source.pieces === undefined) {
     const data = requireUint8Array(typeof source.data === 'function' ? await source.data() : source.data, what)
-    requireBytes(source, data, expected, what)
+    requireBytes(source, data, what)
     yield data
     return
   }
@@ -47,24 +48,5 @@ export async function* sourcePieces(source: TensorSource, what: string): AsyncGe
     if (byteLength > expected) break
     yield piece
   }
-  requireBytes(source, { byteLength }, expected, what)
-}
-
-/** Of wider elements a file would get each one's last byte, as many as there are elements. */
-function requireUint8Array(data: unknown, what: string): Uint8Array {
-  if (data instanceof Uint8Array) return data
-  const came = typeof data === 'object' && data !== null ? data.constructor.name : typeof data
-  throw new TypeError(`${what} gives its bytes as ${came}; expected Uint8Array.`)
-}
-
-function requireBytes(
-  source: TensorSource,
-  data: { readonly byteLength: number },
-  expected: number,
-  what: string,
-): void {
-  if (data.byteLength === expected) return
-  throw new RangeError(
-    `${what} holds ${data.byteLength} bytes, but ${source.dtype} [${source.shape}] takes ${expected} bytes.`,
-  )
+  requireBytes(source, { byteLength }, what)
 }

@@ -43,12 +43,29 @@ export function toFloat32(tensor: HostTensor): Float32Array {
 }
 
 /** A view of more than the bytes that there are would be of what lies behind them in their buffer. */
-function requireHostTensor({ dtype, shape, data }: HostTensor): void {
-  if (!Object.hasOwn(DTYPE_BYTES, dtype)) throw new TypeError(`A tensor of files has the unknown dtype ${dtype}.`)
-  if (!(data instanceof Uint8Array)) throw new TypeError('A tensor of files has its bytes in a Uint8Array; got none.')
+function requireHostTensor(tensor: HostTensor): void {
+  if (!Object.hasOwn(DTYPE_BYTES, tensor.dtype)) {
+    throw new TypeError(`A tensor of files has the unknown dtype ${tensor.dtype}.`)
+  }
+  requireBytes(tensor, requireUint8Array(tensor.data, 'A tensor of files'), 'A tensor of files')
+}
+
+/** Of wider elements a file would get each one's last byte, as many as there are elements. `what` names the tensor in the error. */
+export function requireUint8Array(data: unknown, what: string): Uint8Array {
+  if (data instanceof Uint8Array) return data
+  const came = typeof data === 'object' && data !== null ? data.constructor.name : typeof data
+  throw new TypeError(`${what} gives its bytes as ${came}; expected Uint8Array.`)
+}
+
+/** @throws {RangeError} where there are not as many bytes as dtype and shape take; `what` names the tensor in it */
+export function requireBytes(
+  { dtype, shape }: Pick<HostTensor, 'dtype' | 'shape'>,
+  data: { readonly byteLength: number },
+  what: string,
+): void {
   const expected = elementCount(shape) * DTYPE_BYTES[dtype]
   if (data.byteLength === expected) return
-  throw new RangeError(`A tensor holds ${data.byteLength} bytes, but ${dtype} [${shape}] takes ${expected}.`)
+  throw new RangeError(`${what} holds ${data.byteLength} bytes, but ${dtype} [${shape}] takes ${expected} bytes.`)
 }
 
 /** One element, by its row-major index. `i64` beyond 2^53 rounds. */

@@ -158,10 +158,12 @@ describe('a model', () => {
   test('a tensor of files has as many bytes as its shape says, and a dtype', () => {
     const data = new Uint8Array(16).subarray(0, 4)
     const made = (tensor: unknown) => Tensor.fromHostTensor(tensor as HostTensor, 'cpu')
-    expect(() => made({ dtype: 'f32', shape: [3], data })).toThrow('holds 4 bytes, but f32 [3] takes 12.')
-    expect(() => made({ dtype: 'u8', shape: [3], data })).toThrow('holds 4 bytes, but u8 [3] takes 3.')
+    expect(() => made({ dtype: 'f32', shape: [3], data })).toThrow('holds 4 bytes, but f32 [3] takes 12 bytes.')
+    expect(() => made({ dtype: 'u8', shape: [3], data })).toThrow('holds 4 bytes, but u8 [3] takes 3 bytes.')
     expect(() => made({ dtype: 'float', shape: [1], data })).toThrow('the unknown dtype float.')
-    expect(() => made({ dtype: 'f32', shape: [1], data: [0] })).toThrow('in a Uint8Array; got none.')
+    expect(() => made({ dtype: 'f32', shape: [1], data: [0] })).toThrow(
+      'gives its bytes as Array; expected Uint8Array.',
+    )
   })
 
   test('what a tensor says of its shape is not to be written into', () => {
