@@ -7,7 +7,7 @@ import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Model } from '../models/model.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import { aTensor } from '../tensor/tensor-schema.ts'
 import type { Guidance } from './guidance.ts'
 import type { SamplingOrigin } from './sampling-record.ts'
 
@@ -52,7 +52,7 @@ export const samplerSchema = whenNeeded(() =>
       path: aPath().optional(),
       classToken: z
         .strictObject({
-          start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'),
+          start: aTensor(),
           noise: aFunction().optional(),
         })
         .optional(),

@@ -17,7 +17,8 @@ import { takeSubset } from '../tensor/ops/token-subset.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tape, type TapeOptions, tapeOptions } from '../tensor/tape.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { aTensor } from '../tensor/tensor-schema.ts'
 import { contrastiveLoss } from './contrastive-flow.ts'
 import type { DenoisingLosses, Objective, TrainingBatch } from './objective.ts'
 
@@ -64,18 +65,17 @@ export interface PassOptions {
 }
 
 const batchSchema = whenNeeded(() => {
-  const aTensor = z.custom((value) => value instanceof Tensor, 'expected a Tensor')
   /** What is checked where it is used. */
   const elsewhere = z.unknown().optional()
   return z.strictObject({
-    latents: aTensor,
-    condition: aTensor,
-    t: aTensor,
-    noise: aTensor,
-    targets: z.array(aTensor),
+    latents: aTensor(),
+    condition: aTensor(),
+    t: aTensor(),
+    noise: aTensor(),
+    targets: z.array(aTensor()),
     attentionTargets: elsewhere,
-    teacher: aTensor.optional(),
-    negatives: aTensor.optional(),
+    teacher: aTensor().optional(),
+    negatives: aTensor().optional(),
     route: elsewhere,
     classToken: elsewhere,
   } satisfies Record<keyof TrainingBatch, z.ZodType>)
@@ -95,7 +95,7 @@ const optionsSchema = whenNeeded(() => {
     dispersive: z.strictObject({ weight, depth, temperature: z.number().positive() }).optional(),
     contrastiveWeight: weight.optional(),
     classTokenWeight: weight.optional(),
-    scaling: z.custom((value) => value instanceof Tensor, "expected an optimizer's state").optional(),
+    scaling: aTensor("an optimizer's state").optional(),
     observe: aFunction().optional(),
   } satisfies Record<keyof PassOptions, z.ZodType>)
 })

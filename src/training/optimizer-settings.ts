@@ -1,7 +1,7 @@
 /** The settings of AdamW, checked before a step: a NaN, a negative rate or a misspelt name would spoil the weights, and no step would say so. */
 import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import { aTensor } from '../tensor/tensor-schema.ts'
 import type { AdamWOptions, OptimizerCounters, StepSettings, StepState } from './optimizer.ts'
 
 const optionsSchema = whenNeeded(() => {
@@ -23,7 +23,7 @@ const optionsSchema = whenNeeded(() => {
 const stepSchema = whenNeeded(() =>
   optionsSchema().extend({
     holdsLate: z.boolean().optional(),
-    learningRateFactor: z.custom((value) => value instanceof Tensor, 'expected a Tensor of one number').optional(),
+    learningRateFactor: aTensor('a Tensor of one number').optional(),
   }),
 )
 

@@ -3,6 +3,7 @@ import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
 import { combineSamples, scaleSamples } from '../../tensor/ops/diffusion.ts'
 import { velocityLoss } from '../../tensor/ops/loss.ts'
 import { Tensor } from '../../tensor/tensor.ts'
+import { aTensor } from '../../tensor/tensor-schema.ts'
 import { pathDiffusion, pathPoint } from './path.ts'
 import { requireTransport, type Transport } from './transport.ts'
 
@@ -11,7 +12,6 @@ export const LOSS_WEIGHTS = ['velocity', 'likelihood'] as const
 /** How errors of noise and score are weighted: as errors of the velocity, or so that the loss bounds the likelihood. */
 export type TransportLossWeight = (typeof LOSS_WEIGHTS)[number]
 
-const aTensor = () => z.custom((value) => value instanceof Tensor, 'expected a Tensor')
 const times = () => z.array(z.number().min(0).max(1))
 
 const planSchema = whenNeeded(() => z.strictObject({ x0: aTensor(), x1: aTensor(), t: times() }))
