@@ -48,7 +48,7 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
     const { device = 'cpu', seed = 0, ...rest } = options
     requireSeed(seed)
     const size = presetSize(DIT_PRESETS, model)
-    const dit = DiT.fromConfig(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
+    const dit = new DiT(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     dit.initialise(seed)
     return dit
   }

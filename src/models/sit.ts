@@ -86,7 +86,7 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
     const { device = 'cpu', seed = 0, ...rest } = options
     requireSeed(seed)
     const size = presetSize(PRESETS, model)
-    const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
+    const sit = new SiT(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     sit.initialise(seed)
     return sit
   }
