@@ -44,6 +44,13 @@ const STOPS: readonly { readonly what: string; readonly stop: (options: Pretrain
       await expect(pretrainEncoder({ ...options, onStep })).rejects.toThrow('once')
     },
   },
+  {
+    what: 'what its callback promises and does not keep',
+    stop: async (options) => {
+      const onStep: PretrainEncoderOptions['onStep'] = () => Promise.reject(new Error('later'))
+      await expect(pretrainEncoder({ ...options, onStep })).rejects.toThrow('later')
+    },
+  },
 ]
 
 for (const { device, missing } of DEVICES) {
