@@ -66,9 +66,12 @@ __device__ __forceinline__ void sumRows(float (&d)[kRows][kColumns / 32][4], con
   const float* columns = b + 4 * threadX();
 #pragma unroll 1
   for (int k = 0; k < kKeys; k += 4) {
-    float4 weights[kRows];
+    float weights[kRows][4];  // no float4: which of its members a column takes is settled late, and costs the compiler 20 s
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) weights[i] = loadFour(rows + i * kScorePitch + k);
+    for (int i = 0; i < kRows; ++i) {
+      const float4 row = loadFour(rows + i * kScorePitch + k);
+      weights[i][0] = row.x, weights[i][1] = row.y, weights[i][2] = row.z, weights[i][3] = row.w;
+    }
 #pragma unroll
     for (int n = 0; n < 4; ++n)
 #pragma unroll
@@ -76,11 +79,10 @@ __device__ __forceinline__ void sumRows(float (&d)[kRows][kColumns / 32][4], con
         const float4 value = loadFour(columns + (k + n) * kRowPitch<kColumns> + 32 * j);
 #pragma unroll
         for (int i = 0; i < kRows; ++i) {
-          const float weight = n == 0 ? weights[i].x : n == 1 ? weights[i].y : n == 2 ? weights[i].z : weights[i].w;
-          d[i][j][0] = __fmaf_rn(weight, value.x, d[i][j][0]);
-          d[i][j][1] = __fmaf_rn(weight, value.y, d[i][j][1]);
-          d[i][j][2] = __fmaf_rn(weight, value.z, d[i][j][2]);
-          d[i][j][3] = __fmaf_rn(weight, value.w, d[i][j][3]);
+          d[i][j][0] = __fmaf_rn(weights[i][n], value.x, d[i][j][0]);
+          d[i][j][1] = __fmaf_rn(weights[i][n], value.y, d[i][j][1]);
+          d[i][j][2] = __fmaf_rn(weights[i][n], value.z, d[i][j][2]);
+          d[i][j][3] = __fmaf_rn(weights[i][n], value.w, d[i][j][3]);
         }
       }
   }
