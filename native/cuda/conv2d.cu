@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) conv2dMmaKernel(const __grid_c
   OperandCopy<T, true, kAligned> copyB(args.b, args.ldb, firstColumn, static_cast<int>(args.n), 0, k, problem.granule);
   float sums[4][8][4] = {};
   multiplyMmaTile<T, true, true>(shared, copyA, copyB, (k + kStageDepth<T> - 1) / kStageDepth<T>, sums);
-  finishMmaTile<T>(shared, sums, problem, place);
+  finishMmaTile<T, Epilogues::ofConvolution>(shared, sums, problem, place);
 }
 
 __global__ void __launch_bounds__(kFfmaThreads, 2) conv2dFfmaKernel(const __grid_constant__ GemmGroup group, const __grid_constant__ ConvImage image,
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kFfmaThreads, 2) conv2dFfmaKernel(const __grid
   Panel<true> panelB(args.b, args.ldb, problem.aligned, firstColumn, static_cast<int>(args.n), 0, k);
   float sums[8][8] = {};
   multiplyFfmaTile(shared, panelA, panelB, (k + kFfmaDepth - 1) / kFfmaDepth, sums);
-  finishFfmaTile(shared, sums, problem, place);
+  finishFfmaTile<Epilogues::ofConvolution>(shared, sums, problem, place);
 }
 
 /// The product that the convolution is, but for A.

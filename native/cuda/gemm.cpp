@@ -83,6 +83,25 @@ void checkSizes(const GemmArgs& args) {
                                       std::to_string(args.n) + " has a size beyond what its kernels count to, 2^30.");
 }
 
+bool isOfLayout(Kind kind, GemmLayout layout) {
+  switch (kind) {
+    case Kind::none: return true;
+    case Kind::biasRelu:
+    case Kind::biasAddendRelu: return false;
+    case Kind::siluBackward:
+    case Kind::geluTanhBackward:
+    case Kind::geluErfBackward:
+    case Kind::quickGeluBackward: return layout == GemmLayout::inputGradient;
+    default: return layout == GemmLayout::forward;
+  }
+}
+
+void checkEpilogue(const GemmArgs& args) {
+  const bool fits = isOfLayout(args.epilogue.kind, args.layout) && (!args.epilogue.columnSums || args.layout == GemmLayout::inputGradient) &&
+                    (!args.accumulate || args.layout == GemmLayout::weightGradient);
+  if (!fits) throw Error(ErrorCode::invalidArgument, "a product is to be followed by what kernels of its layout do not have (cuda/gemm.h).");
+}
+
 /// Not a function of m in forward and inputGradient: the backends need not give the same bits.
 GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmMaker maker) {
   if (maker == GemmMaker::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
@@ -220,7 +239,10 @@ std::vector<GemmTile> gemmTiles(const CudaDeviceInfo& device, std::span<const Ge
 }
 
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
-  for (const GemmArgs& args : products) checkSizes(args);
+  for (const GemmArgs& args : products) {
+    checkSizes(args);
+    checkEpilogue(args);
+  }
   if (wish.maker == GemmMaker::wgmma) device.requireHopperFor(wish.tile ? "REPA_GEMM=wgmma-" + nameOf(*wish.tile) : "REPA_GEMM=wgmma");
   const GemmBackend backend = pickBackend(device, products, wish.maker);
   // The first is the one that it holds to be the fastest.

@@ -30,7 +30,8 @@ namespace repa::cuda {
 enum class GemmLayout : uint8_t { forward, inputGradient, weightGradient };
 
 /// What happens to acc = Σ A B on its way to C. Every row index is C's row, every column index C's column. An activation is of p as the
-/// operands' dtype holds it, which is what aux keeps.
+/// operands' dtype holds it, which is what aux keeps. A kernel is made for its layout's kinds alone: bias... are of forward (and Relu of
+/// convolutions, which conv2d.cu computes), ...Backward of inputGradient.
 enum class GemmEpilogueKind : uint8_t {
   none,               // C = acc, or C += acc with `accumulate`
   bias,               // C = acc + bias
@@ -72,7 +73,7 @@ struct GemmEpilogue {
   int64_t addendStride = 0;
   int64_t addendRows = 1;
 
-  /// [n], or null: gets, or with `accumulateColumnSums` is increased by, the sums of C's columns. What a backward kind writes is the
+  /// inputGradient: [n], or null: gets, or with `accumulateColumnSums` is increased by, the sums of C's columns. What a backward kind writes is the
   /// gradient of the layer below, and these are its bias's.
   float* columnSums = nullptr;
   bool accumulateColumnSums = false;
@@ -97,7 +98,7 @@ struct GemmArgs {
   void* c = nullptr;
   int64_t ldc = 0;
   DType cDType = DType::f32;
-  /// C += acc; only with GemmEpilogueKind::none and a C of f32.
+  /// weightGradient: C += acc; only with a C of f32.
   bool accumulate = false;
   GemmEpilogue epilogue;
 };
@@ -148,7 +149,8 @@ struct GemmPlan {
 /// where weight gradients' sums are cut.
 std::vector<GemmTile> gemmTiles(const CudaDeviceInfo& device, std::span<const GemmArgs> products);
 
-/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30.
+/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30, or where
+/// what follows a product is not of its layout.
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish);
 
 /// By those of cuBLASLt's algorithms, one for each product.

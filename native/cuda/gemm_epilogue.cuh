@@ -10,16 +10,30 @@
 
 namespace repa::cuda {
 
+/// What a kernel's products may be followed by. The rest is not in its code, of which all kinds would be the greater part.
+enum class Epilogues : uint8_t { ofForward, ofConvolution, ofInputGradient, ofWeightGradient, all };
+
+template <GemmLayout layout>
+inline constexpr Epilogues kEpiloguesOf = layout == GemmLayout::forward         ? Epilogues::ofForward
+                                          : layout == GemmLayout::inputGradient ? Epilogues::ofInputGradient
+                                                                                : Epilogues::ofWeightGradient;
+
 /// T: the operands' dtype.
-template <class T, int N>
+template <class T, int N, Epilogues made>
 class Epilogue {
+  static constexpr bool kForward = made == Epilogues::ofForward || made == Epilogues::all;
+  static constexpr bool kConvolution = made == Epilogues::ofConvolution || made == Epilogues::all;
+  static constexpr bool kInputGradient = made == Epilogues::ofInputGradient || made == Epilogues::all;
+  static constexpr bool kWeightGradient = made == Epilogues::ofWeightGradient || made == Epilogues::all;
+  static constexpr bool kBias = kForward || kConvolution;
+
  public:
   /// `column`: the first of the thread's, a multiple of N; it may lie beyond the last.
   __device__ __forceinline__ Epilogue(const GemmArgs& args, bool wide, int column)
       : args_(args), column_(column), count_(min(N, static_cast<int>(args.n) - column)), wide_(wide && count_ == N) {
 #pragma unroll
     for (int i = 0; i < N; ++i) bias_[i] = sums_[i] = 0.0f;
-    if (args.epilogue.bias) read(bias_, args.epilogue.bias + column);
+    if (kBias && args.epilogue.bias) read(bias_, args.epilogue.bias + column);
   }
 
   /// Reads what `finish` needs of a row beside the sums. Apart, so that several rows' accesses are under way at once.
@@ -29,64 +43,36 @@ class Epilogue {
     for (int i = 0; i < N; ++i) beside[i] = 0.0f;
     switch (e.kind) {
       case GemmEpilogueKind::none:
-        if (args_.accumulate) read(beside, static_cast<const float*>(args_.c) + at(row, args_.ldc));
+        if (kWeightGradient && args_.accumulate) read(beside, static_cast<const float*>(args_.c) + at(row, args_.ldc));
         break;
-      case GemmEpilogueKind::biasGatedResidual: read(beside, e.residual + at(row, e.residualStride)); break;
+      case GemmEpilogueKind::biasGatedResidual:
+        if constexpr (kForward) read(beside, e.residual + at(row, e.residualStride));
+        break;
       case GemmEpilogueKind::biasAddend:
-      case GemmEpilogueKind::biasAddendRelu: read(beside, e.addend + at(row % static_cast<int>(e.addendRows), e.addendStride)); break;
+      case GemmEpilogueKind::biasAddendRelu:
+        if constexpr (kBias) read(beside, e.addend + at(row % static_cast<int>(e.addendRows), e.addendStride));
+        break;
       case GemmEpilogueKind::siluBackward:
       case GemmEpilogueKind::geluTanhBackward:
       case GemmEpilogueKind::geluErfBackward:
-      case GemmEpilogueKind::quickGeluBackward: read(beside, static_cast<const T*>(e.aux) + at(row, e.auxStride)); break;
+      case GemmEpilogueKind::quickGeluBackward:
+        if constexpr (kInputGradient) read(beside, static_cast<const T*>(e.aux) + at(row, e.auxStride));
+        break;
       default: break;
     }
   }
 
   /// From the row's sums to C.
   __device__ __forceinline__ void finish(int row, float (&v)[N], const float (&beside)[N]) {
-    const GemmEpilogue& e = args_.epilogue;
-    switch (e.kind) {
-      case GemmEpilogueKind::none: each(v, [&](int i, float x) { return x + beside[i]; }); break;
-      case GemmEpilogueKind::bias: each(v, [&](int i, float x) { return x + bias_[i]; }); break;
-      case GemmEpilogueKind::biasAddend: each(v, [&](int i, float x) { return x + bias_[i] + beside[i]; }); break;
-      // A NaN stays one, as in torch.
-      case GemmEpilogueKind::biasRelu:
-      case GemmEpilogueKind::biasAddendRelu:
-        each(v, [&](int i, float x) {
-          const float sum = x + bias_[i] + beside[i];
-          return sum < 0.0f ? 0.0f : sum;
-        });
-        break;
-      case GemmEpilogueKind::biasSilu:
-        preActivation(row, v);
-        each(v, [](int, float x) { return silu<T>(x); });
-        break;
-      case GemmEpilogueKind::biasGeluTanh:
-        preActivation(row, v);
-        each(v, [](int, float x) { return geluTanh<T>(x); });
-        break;
-      case GemmEpilogueKind::biasGeluErf:
-        preActivation(row, v);
-        each(v, [](int, float x) { return geluErf<T>(x); });
-        break;
-      case GemmEpilogueKind::biasQuickGelu:
-        preActivation(row, v);
-        each(v, [](int, float x) { return quickGelu<T>(x); });
-        break;
-      case GemmEpilogueKind::biasGatedResidual: {
-        addBias(row, v);
-        float gate[N];
-        read(gate, e.gate + at(row / static_cast<int>(e.rowsPerGate), e.gateStride));
-        each(v, [&](int i, float x) { return beside[i] + gate[i] * x; });
-        break;
-      }
-      case GemmEpilogueKind::siluBackward: each(v, [&](int i, float x) { return x * siluSlope<T>(beside[i]); }); break;
-      case GemmEpilogueKind::geluTanhBackward: each(v, [&](int i, float x) { return x * geluTanhSlope<T>(beside[i]); }); break;
-      case GemmEpilogueKind::geluErfBackward: each(v, [&](int i, float x) { return x * geluErfSlope<T>(beside[i]); }); break;
-      case GemmEpilogueKind::quickGeluBackward: each(v, [&](int i, float x) { return x * quickGeluSlope<T>(beside[i]); }); break;
-    }
+    if (args_.epilogue.kind == GemmEpilogueKind::none) each(v, [&](int i, float x) { return x + beside[i]; });
+    if constexpr (kInputGradient) finishInputGradient(v, beside);
+    if constexpr (kBias) finishBias(row, v, beside);
+    if constexpr (kForward) finishForward(row, v, beside);
+    if constexpr (kConvolution) finishConvolution(v, beside);
+    if constexpr (kInputGradient) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) sums_[i] += v[i];
+      for (int i = 0; i < N; ++i) sums_[i] += v[i];
+    }
     if (args_.cDType == DType::f32) write(static_cast<float*>(args_.c) + at(row, args_.ldc), v);
     else write(static_cast<T*>(args_.c) + at(row, args_.ldc), v);
   }
@@ -108,7 +94,7 @@ class Epilogue {
     }
   }
 
-  /// Of what `finish` has written, by column.
+  /// Of what `finish` has written, by column: of input gradients alone.
   __device__ __forceinline__ const float (&sums() const)[N] { return sums_; }
 
  private:
@@ -118,6 +104,66 @@ class Epilogue {
   __device__ __forceinline__ static void each(float (&v)[N], Function function) {
 #pragma unroll
     for (int i = 0; i < N; ++i) v[i] = function(i, v[i]);
+  }
+
+  // Each for the kinds that only it has: of others v stays what it is.
+
+  __device__ __forceinline__ void finishInputGradient(float (&v)[N], const float (&beside)[N]) const {
+    switch (args_.epilogue.kind) {
+      case GemmEpilogueKind::siluBackward: each(v, [&](int i, float x) { return x * siluSlope<T>(beside[i]); }); break;
+      case GemmEpilogueKind::geluTanhBackward: each(v, [&](int i, float x) { return x * geluTanhSlope<T>(beside[i]); }); break;
+      case GemmEpilogueKind::geluErfBackward: each(v, [&](int i, float x) { return x * geluErfSlope<T>(beside[i]); }); break;
+      case GemmEpilogueKind::quickGeluBackward: each(v, [&](int i, float x) { return x * quickGeluSlope<T>(beside[i]); }); break;
+      default: break;
+    }
+  }
+
+  /// What a linear layer and a convolution both have.
+  __device__ __forceinline__ void finishBias(int row, float (&v)[N], const float (&beside)[N]) const {
+    switch (args_.epilogue.kind) {
+      case GemmEpilogueKind::bias: each(v, [&](int i, float x) { return x + bias_[i]; }); break;
+      case GemmEpilogueKind::biasAddend: each(v, [&](int i, float x) { return x + bias_[i] + beside[i]; }); break;
+      case GemmEpilogueKind::biasSilu:
+        preActivation(row, v);
+        each(v, [](int, float x) { return silu<T>(x); });
+        break;
+      default: break;
+    }
+  }
+
+  __device__ __forceinline__ void finishForward(int row, float (&v)[N], const float (&beside)[N]) const {
+    const GemmEpilogue& e = args_.epilogue;
+    switch (e.kind) {
+      case GemmEpilogueKind::biasGeluTanh:
+        preActivation(row, v);
+        each(v, [](int, float x) { return geluTanh<T>(x); });
+        break;
+      case GemmEpilogueKind::biasGeluErf:
+        preActivation(row, v);
+        each(v, [](int, float x) { return geluErf<T>(x); });
+        break;
+      case GemmEpilogueKind::biasQuickGelu:
+        preActivation(row, v);
+        each(v, [](int, float x) { return quickGelu<T>(x); });
+        break;
+      case GemmEpilogueKind::biasGatedResidual: {
+        addBias(row, v);
+        float gate[N];
+        read(gate, e.gate + at(row / static_cast<int>(e.rowsPerGate), e.gateStride));
+        each(v, [&](int i, float x) { return beside[i] + gate[i] * x; });
+        break;
+      }
+      default: break;
+    }
+  }
+
+  __device__ __forceinline__ void finishConvolution(float (&v)[N], const float (&beside)[N]) const {
+    const GemmEpilogueKind kind = args_.epilogue.kind;
+    if (kind != GemmEpilogueKind::biasRelu && kind != GemmEpilogueKind::biasAddendRelu) return;
+    each(v, [&](int i, float x) {
+      const float sum = x + bias_[i] + beside[i];
+      return sum < 0.0f ? 0.0f : sum;  // a NaN stays one, as in torch
+    });
   }
 
   /// v becomes the layer's result, which is kept where a backward pass will ask for it.
@@ -162,8 +208,8 @@ class Epilogue {
 /// Finishes a slab of kRows x kColumns sums that a warp has laid down in shared memory, the number at (row, column) at
 /// slab[index(row, column)]. Its lanes take N columns each of one or more rows at once, and kAtOnce times that have their other operands
 /// under way together.
-template <int kRows, int kColumns, int kAtOnce, class T, int N, class Index>
-__device__ __forceinline__ void finishSlab(Epilogue<T, N>& epilogue, const float* slab, Index index, int firstRow, int m) {
+template <int kRows, int kColumns, int kAtOnce, class T, int N, Epilogues made, class Index>
+__device__ __forceinline__ void finishSlab(Epilogue<T, N, made>& epilogue, const float* slab, Index index, int firstRow, int m) {
   constexpr int kLanes = kColumns / N, kAccessRows = 32 / kLanes;
   const int lane = threadIdx.x % 32, column = lane % kLanes * N;
   int row = lane / kLanes;

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kFfmaThreads, 2) gemmFfmaKernel(const __grid_c
   float sums[8][8] = {};
   const int steps = (kEnd - kBegin + kFfmaDepth - 1) / kFfmaDepth;
   multiplyFfmaTile(shared, panelA, panelB, steps, sums);
-  finishFfmaTile(shared, sums, problem, place);
+  finishFfmaTile<kEpiloguesOf<layout>>(shared, sums, problem, place);
 }
 
 }  // namespace

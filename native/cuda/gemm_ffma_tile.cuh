@@ -112,6 +112,7 @@ __device__ __forceinline__ void multiplyFfmaTile(unsigned char* shared, PanelA p
 }
 
 /// The tile's sums to C.
+template <Epilogues made>
 __device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const float (&sums)[8][8], const GemmProblem& problem, const TilePlace& place) {
   float* const buffers = reinterpret_cast<float*>(shared);
   const GemmArgs& args = problem.args;
@@ -121,7 +122,7 @@ __device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const floa
   const int warpRow = warp / 4, warpColumn = warp % 4;
   __syncthreads();  // the slabs lie over the buffers
   float* const slab = buffers + warp * kFfmaSlabRows * kFfmaSlabPitch;
-  Epilogue<float, 4> epilogue(args, problem.wide, firstColumn + 32 * warpColumn + lane % 8 * 4);
+  Epilogue<float, 4, made> epilogue(args, problem.wide, firstColumn + 32 * warpColumn + lane % 8 * 4);
   const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {
@@ -141,7 +142,7 @@ __device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const floa
     finishSlab<kFfmaSlabRows, kFfmaSlabColumns, 2>(epilogue, slab, index, partRows + firstRow + 64 * warpRow + kFfmaSlabRows * part, partRows + m);
     __syncwarp();
   }
-  if (problem.columnSums) {
+  if (made == Epilogues::ofInputGradient && problem.columnSums) {
     __syncthreads();
     storeColumnSums<2>(epilogue.sums(), buffers, 32 * warpColumn + lane % 8 * 4, warpRow,
                        problem.columnSums + static_cast<int64_t>(place.row) * n + firstColumn, firstColumn, n);

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_con
   float sums[4][8][4] = {};
   const int steps = (kEnd - kBegin + kStageDepth<T> - 1) / kStageDepth<T>;
   multiplyMmaTile<T, kContiguousA, kContiguousB>(shared, copyA, copyB, steps, sums);
-  finishMmaTile<T>(shared, sums, problem, place);
+  finishMmaTile<T, kEpiloguesOf<layout>>(shared, sums, problem, place);
 }
 
 template <class T, GemmLayout layout>

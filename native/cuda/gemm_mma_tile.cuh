@@ -87,7 +87,7 @@ __device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA cop
 }
 
 /// The tile's sums to C.
-template <class T>
+template <class T, Epilogues made>
 __device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float (&sums)[4][8][4], const GemmProblem& problem, const TilePlace& place) {
   const GemmArgs& args = problem.args;
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float
   cpAsyncWait<0>();
   __syncthreads();  // the slabs lie over the stages
   float* const slab = reinterpret_cast<float*>(shared) + warp * kMmaSlabRows * kMmaSlabColumns;
-  Epilogue<T, 8> epilogue(args, problem.wide, firstColumn + 64 * warpColumn + lane % 8 * 8);
+  Epilogue<T, 8, made> epilogue(args, problem.wide, firstColumn + 64 * warpColumn + lane % 8 * 8);
   const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {
@@ -113,7 +113,7 @@ __device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float
     finishSlab<kMmaSlabRows, kMmaSlabColumns, 2>(epilogue, slab, fragmentSlabIndex, partRows + firstRow + 64 * warpRow + kMmaSlabRows * part, partRows + m);
     __syncwarp();
   }
-  if (problem.columnSums) {
+  if (made == Epilogues::ofInputGradient && problem.columnSums) {
     __syncthreads();
     storeColumnSums<2>(epilogue.sums(), reinterpret_cast<float*>(shared), 64 * warpColumn + lane % 8 * 8, warpRow,
                        problem.columnSums + static_cast<int64_t>(place.row) * n + firstColumn, firstColumn, n);

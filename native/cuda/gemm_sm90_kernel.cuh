@@ -335,7 +335,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
 
     if constexpr (finish == Finish::general) {
       float* const slab = reinterpret_cast<float*>(shared + Share::finishAt) + warp * kSlabFloats;
-      finishBySlabs<T, Share::inTurns>(sums, to, slab, ofColumns, warp, kFinishBarrier);
+      finishBySlabs<T, kEpiloguesOf<layout>, Share::inTurns>(sums, to, slab, ofColumns, warp, kFinishBarrier);
     } else {
       Direct(finishPlace(), to).run(sums);
     }

@@ -13,7 +13,7 @@ static_assert(kSlabLanes == 16);
 constexpr int kSlabBytes = 4 * kSlabFloats;
 
 /// `sums`: a warpgroup's. `columnSums` has 64 floats for each of the consumers' warps.
-template <class T, bool inTurns>
+template <class T, Epilogues made, bool inTurns>
 __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const FinishTile& tile, float* slab, float* columnSums, int warp, int firstBarrier) {
   const GemmProblem& problem = tile.problem;
   const int lane = threadIdx.x % 32, n = static_cast<int>(problem.args.n), firstColumn = tile.firstColumn;
@@ -21,7 +21,7 @@ __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const 
   const int firstRow = tile.firstRow + 16 * (warp % 4);
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {
-    Epilogue<T, kLaneColumns> epilogue(problem.args, problem.wide, firstColumn + kStripColumns * half + lane % kSlabLanes * kLaneColumns);
+    Epilogue<T, kLaneColumns, made> epilogue(problem.args, problem.wide, firstColumn + kStripColumns * half + lane % kSlabLanes * kLaneColumns);
 #pragma unroll 1
     for (int block = 0; block < 2; ++block) {
       const auto layDown = [&](const float (&from)[64], int first) { layFragmentsDown(slab, 0, [&](int j, int i) { return from[first + 4 * j + i]; }); };
@@ -36,7 +36,7 @@ __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const 
       finishSlab<kSlabRows, kSlabColumns, kRowsAtOnce>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, tile.endRow);
       __syncwarp();
     }
-    if (problem.columnSums) {
+    if (made == Epilogues::ofInputGradient && problem.columnSums) {
       // Of the warps that share the tile.
       constexpr int warps = inTurns ? 4 : 8;
       const int firstWarp = warp / warps * warps, barrier = firstBarrier + firstWarp / 4;

@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads) sumSplitsKernel(const __grid_constan
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
   const int row = static_cast<int>(blockIdx.x) * kSumRows + warp, firstColumn = static_cast<int>(blockIdx.y) * kBlockColumns;
   const int column = firstColumn + lane * kColumns;
-  Epilogue<T, kColumns> epilogue(args, wide, column);
+  Epilogue<T, kColumns, Epilogues::all> epilogue(args, wide, column);
   if (row < m) {
     float beside[kColumns], sum[kColumns] = {};
     epilogue.fetch(row, beside);
