@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { aWorld } from '../distributed/world-schema.ts'
 import type { FeatureEncoder } from './feature-encoder.ts'
 import type { LatentEncoder } from './latent-encoder.ts'
 import type { PrepareOptions } from './prepare.ts'
@@ -9,7 +10,6 @@ import { TRANSFORMS } from './transforms.ts'
 
 const positive = z.int().positive()
 const path = z.string().min(1)
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const schema = whenNeeded(() => {
   const encodes = { name: z.string(), batchSize: positive, encode: aFunction() }
@@ -51,9 +51,7 @@ const schema = whenNeeded(() => {
     allowMissingCaptions: z.boolean().optional(),
     imageColumn: path.optional(),
     labelColumn: path.optional(),
-    world: z
-      .custom((value) => isObject(value) && 'agree' in value, 'expected a World, as withProcesses gives it')
-      .optional(),
+    world: aWorld('agree').optional(),
     signal: aSignal().optional(),
     onProgress: aFunction().optional(),
     onNotice: aFunction().optional(),

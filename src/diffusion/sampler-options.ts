@@ -5,6 +5,7 @@
 import * as z from 'zod'
 import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { aWorld } from '../distributed/world-schema.ts'
 import { Model } from '../models/model.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
 import { aTensor } from '../tensor/tensor-schema.ts'
@@ -141,7 +142,7 @@ const folderSchema = whenNeeded(() => {
     grid: file,
     gridCount: count.optional(),
     columns: count.optional(),
-    world: anObjectWith('meet', 'a World, as withProcesses gives it').optional(),
+    world: aWorld('meet').optional(),
     origin: z
       .strictObject({
         checkpoint: z.string().optional(),

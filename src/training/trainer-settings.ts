@@ -1,8 +1,9 @@
 /** The options of a Trainer, checked before its first step: of a program without types, nothing but the results would show what is wrong. */
 import * as z from 'zod'
-import { anObjectWith, aSignal } from '../configuration/callbacks.ts'
+import { aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
+import { aWorld } from '../distributed/world-schema.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from './configuration.ts'
@@ -41,7 +42,7 @@ const schema = whenNeeded(() => {
       .optional(),
     batch: positive,
     accumulate: elsewhere,
-    world: anObjectWith('begins', 'a World, as withProcesses gives it').optional(),
+    world: aWorld('begins').optional(),
     seed: z.int().min(0).optional(),
     precision: z.enum(PRECISIONS).optional(),
     recompute: z.enum(RECOMPUTATIONS).optional(),
