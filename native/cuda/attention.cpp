@@ -9,14 +9,13 @@
 #include <string>
 
 #include "core/error.h"
+#include "cuda/alignment.h"
 #include "cuda/attention_arguments.h"
 #include "cuda/cuda_device.h"
 #include "cuda/dtype_switch.h"
-#include "cuda/launch.h"
 #include "cuda/measured_choice.h"
 #include "cuda/partial_sums.h"
 #include "cuda/stopwatch.h"
-#include "cuda/vector.h"
 
 namespace repa::cuda {
 

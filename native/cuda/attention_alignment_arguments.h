@@ -1,8 +1,9 @@
-// What the kernels that compare two attentions are given, and where in it a head lies. Which kernel runs is chosen in attention_alignment.cu.
+// What the kernels that compare two attentions are given. Which kernel runs is chosen in attention_alignment.cu.
 #pragma once
 
 #include "core/step_state.h"
 #include "cuda/attention_arguments.h"
+#include "cuda/attention_heads.cuh"
 
 namespace repa::cuda {
 

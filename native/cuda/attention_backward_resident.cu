@@ -33,6 +33,7 @@
 
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/launch.h"
+#include "cuda/shared_memory.h"
 
 namespace repa::cuda {
 

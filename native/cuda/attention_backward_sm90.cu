@@ -35,6 +35,7 @@
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/attention_tile_sm90.cuh"
 #include "cuda/launch.h"
+#include "cuda/shared_memory.h"
 
 namespace repa::cuda {
 

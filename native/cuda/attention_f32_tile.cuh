@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cuda/attention_arguments.h"
+#include "cuda/attention_heads.cuh"
 
 namespace repa::cuda {
 

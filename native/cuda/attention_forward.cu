@@ -30,6 +30,7 @@
 // an SM, to 80 columns also where an SM has 100 KB. Causal, only those keys come that a query of the CTA sees.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
+#include "cuda/shared_memory.h"
 
 namespace repa::cuda {
 

@@ -7,6 +7,7 @@
 #include "cuda/attention_tile_sm90.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx_thread.h"
+#include "cuda/shared_memory.h"
 
 namespace repa::cuda {
 

@@ -3,7 +3,7 @@
 
 #include "core/error_code.h"
 #include "core/tensor.h"
-#include "cuda/kernel.h"
+#include "cuda/float16.h"
 
 namespace repa::cuda {
 

@@ -1,6 +1,7 @@
 // Several neighbouring elements as one access of up to 16 bytes, computed with as floats.
 #pragma once
 
+#include "cuda/alignment.h"
 #include "cuda/kernel.h"
 
 namespace repa::cuda {
@@ -14,13 +15,6 @@ struct [[gnu::may_alias]] alignas(sizeof(T) * N) Vector {
 /// Elements of T in one access of 16 bytes.
 template <class T>
 inline constexpr int kVectorLength = 16 / sizeof(T);
-
-/// Whether every pointer (null counts as one) may be read in accesses of 16 bytes. Tensors of their own and parameters are; a
-/// slice or view need not be, and an access that is not aligned would take the GPU away from the process.
-template <class... Pointers>
-bool aligned16(const Pointers*... pointers) {
-  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-}
 
 /// N elements from `from`, which is aligned to their size. Those of 16 bits are taken from the words that they are in: one by one they cost
 /// up to three instructions each.
