@@ -99,6 +99,19 @@ struct MatrixOperands {
   uint32_t* r;
   void* pc;
   unsigned char* touched[8];  // what this lane reads or writes: a pair of elements in a matrix, or two single ones
+
+  template <class Report>
+  void forEachAccess(int count, Report report) const {
+    for (int m = 0; m < count; ++m) {
+      unsigned char* const* const pair = touched + 2 * m;
+      if (pair[1] == pair[0] + 2) {
+        report(pair[0], 4);
+      } else {
+        report(pair[0], 2);
+        report(pair[1], 2);
+      }
+    }
+  }
 };
 
 /// Tells how often the shared memory's 32 banks have to be gone through: eight rows of 16 bytes are one access.
@@ -198,7 +211,7 @@ void loadMatrices(uint32_t* r, const void* row, int count, bool transposed, cons
   void* const pc = __builtin_return_address(0);
   MatrixOperands operands = {static_cast<unsigned char*>(const_cast<void*>(row)), r, pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedRead(operands.touched[i], 2, pc);
+  operands.forEachAccess(count, [&](unsigned char* address, size_t bytes) { tracedRead(address, bytes, pc); });
 }
 
 void storeMatrices(void* row, const uint32_t* r, int count, bool transposed, const Place& place) {
@@ -207,7 +220,7 @@ void storeMatrices(void* row, const uint32_t* r, int count, bool transposed, con
   void* const pc = __builtin_return_address(0);
   MatrixOperands operands = {static_cast<unsigned char*>(row), const_cast<uint32_t*>(r), pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedWrite(operands.touched[i], 2, pc);
+  operands.forEachAccess(count, [&](unsigned char* address, size_t bytes) { tracedWrite(address, bytes, pc); });
 }
 
 }  // namespace repa::simt

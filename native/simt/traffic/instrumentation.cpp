@@ -36,6 +36,14 @@ INSTRUMENTED(16)
 #undef INSTRUMENTED
 
 // Of emulated instructions, which the shim tells the observer of.
+#define EMULATED(bytes)                         \
+  void __tsan_read##bytes##_pc(void*, void*) {} \
+  void __tsan_write##bytes##_pc(void*, void*) {}
+EMULATED(2)
+EMULATED(4)
+EMULATED(8)
+EMULATED(16)
+#undef EMULATED
 void __tsan_read_range(void*, unsigned long) {}
 void __tsan_write_range(void*, unsigned long) {}
 void __tsan_func_entry(void*) {}
