@@ -73,8 +73,8 @@ struct GemmEpilogue {
   int64_t addendStride = 0;
   int64_t addendRows = 1;
 
-  /// inputGradient: [n], or null: gets, or with `accumulateColumnSums` is increased by, the sums of C's columns. What a backward kind writes is the
-  /// gradient of the layer below, and these are its bias's.
+  /// inputGradient: [n], or null: gets, or with `accumulateColumnSums` is increased by, the sums of C's columns. What a backward kind writes
+  /// is the gradient of the layer below, and these are its bias's.
   float* columnSums = nullptr;
   bool accumulateColumnSums = false;
 };
