@@ -102,6 +102,18 @@ describe.skipIf(chromiumPath === undefined)(`the report to everybody${chromiumSu
     expect(opened.complaints).toEqual([])
   })
 
+  test('every press counts, of several between two drawings too', async () => {
+    await using folders = await RunFolders.create()
+    const log = Array.from({ length: 200 }, (_, i) => metricsLine(i + 1))
+    await using opened = await open(await written(folders, { ...wholeRun(0), 'metrics.jsonl': log }))
+    const loss = chart(opened.page, 'Loss')
+    await loss.locator('.pointer').evaluate((pointer) => {
+      for (const key of ['ArrowRight', '+', '+', 'ArrowRight', 'ArrowRight'])
+        pointer.dispatchEvent(new KeyboardEvent('keydown', { key }))
+    })
+    expect((await shownText(loss.locator('.tip'))).split('\n')[0]).toBe('Step 3')
+  })
+
   test('the arrow keys read values too', async () => {
     await using folders = await RunFolders.create()
     await using opened = await open(await written(folders, wholeRun(0)))

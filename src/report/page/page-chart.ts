@@ -291,6 +291,8 @@ export class PageChart implements GroupedChart {
   }
 
   #key(event: KeyboardEvent): void {
+    // Of what was asked for last, which may not be drawn yet.
+    if (this.#frame) this.#draw()
     if (event.key === 'Escape') this.#group.view = undefined
     const plot = this.#plot
     if (!plot || event.ctrlKey || event.altKey || event.metaKey) return
