@@ -76,13 +76,13 @@ struct Quiet {
   ~Quiet() { AnnotateIgnoreWritesEnd("", 0); }
 };
 
-inline bool isWhole(const void* address, size_t size) { return size != 0 && reinterpret_cast<uintptr_t>(address) % size == 0; }
+inline bool isAligned(const void* address, size_t size) { return size != 0 && reinterpret_cast<uintptr_t>(address) % size == 0; }
 
 /// Reports a kernel's access by an emulated instruction. `pc` is the instruction's place in the kernel.
 inline void tracedRead(const void* from, size_t size, void* pc) {
   void* const address = const_cast<void*>(from);
   // A range costs several times what an access of a known size does.
-  switch (isWhole(address, size) ? size : 0) {
+  switch (isAligned(address, size) ? size : 0) {
     case 2: return __tsan_read2_pc(address, pc);
     case 4: return __tsan_read4_pc(address, pc);
     case 8: return __tsan_read8_pc(address, pc);
@@ -93,7 +93,7 @@ inline void tracedRead(const void* from, size_t size, void* pc) {
   __tsan_func_exit();
 }
 inline void tracedWrite(void* address, size_t size, void* pc) {
-  switch (isWhole(address, size) ? size : 0) {
+  switch (isAligned(address, size) ? size : 0) {
     case 2: return __tsan_write2_pc(address, pc);
     case 4: return __tsan_write4_pc(address, pc);
     case 8: return __tsan_write8_pc(address, pc);
