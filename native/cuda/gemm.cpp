@@ -84,16 +84,9 @@ void checkSizes(const GemmArgs& args) {
 }
 
 bool isOfLayout(Kind kind, GemmLayout layout) {
-  switch (kind) {
-    case Kind::none: return true;
-    case Kind::biasRelu:
-    case Kind::biasAddendRelu: return false;
-    case Kind::siluBackward:
-    case Kind::geluTanhBackward:
-    case Kind::geluErfBackward:
-    case Kind::quickGeluBackward: return layout == GemmLayout::inputGradient;
-    default: return layout == GemmLayout::forward;
-  }
+  if (kind == Kind::none) return true;
+  if (kind == Kind::biasRelu || kind == Kind::biasAddendRelu) return false;
+  return layout == (isBackward(kind) ? GemmLayout::inputGradient : GemmLayout::forward);
 }
 
 void checkEpilogue(const GemmArgs& args) {

@@ -43,11 +43,15 @@ enum class GemmEpilogueKind : uint8_t {
   biasGatedResidual,  // y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
   biasAddend,         // C = acc + bias + addend[row % addendRows]
   biasAddendRelu,     // C = max(acc + bias + addend[row % addendRows], 0)
+  // Those of gradients are the last (isBackward).
   siluBackward,       // C = acc * silu'(aux)
   geluTanhBackward,   // C = acc * gelu'(aux), tanh form
   geluErfBackward,    // C = acc * gelu'(aux), exact
   quickGeluBackward,  // C = acc * quickGelu'(aux)
 };
+
+/// Whether a kind is of an activation's gradient, which reads aux; others write it.
+constexpr bool isBackward(GemmEpilogueKind kind) { return kind >= GemmEpilogueKind::siluBackward; }
 
 struct GemmEpilogue {
   GemmEpilogueKind kind = GemmEpilogueKind::none;

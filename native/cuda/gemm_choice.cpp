@@ -48,7 +48,7 @@ class Rehearsal {
     for (GemmArgs& args : products_) {
       args.c = take(device, args.m * args.ldc * dtypeBytes(args.cDType), args.c);
       GemmEpilogue& e = args.epilogue;
-      if (writesAux(e.kind) && e.aux) e.aux = take(device, args.m * e.auxStride * dtypeBytes(args.dtype), e.aux);
+      if (!isBackward(e.kind) && e.aux) e.aux = take(device, args.m * e.auxStride * dtypeBytes(args.dtype), e.aux);
       if (e.columnSums) e.columnSums = static_cast<float*>(take(device, args.n * 4, e.columnSums));
     }
   }
@@ -56,11 +56,6 @@ class Rehearsal {
   std::span<const GemmArgs> products() const { return products_; }
 
  private:
-  static bool writesAux(GemmEpilogueKind kind) {
-    return kind != GemmEpilogueKind::siluBackward && kind != GemmEpilogueKind::geluTanhBackward && kind != GemmEpilogueKind::geluErfBackward &&
-           kind != GemmEpilogueKind::quickGeluBackward;
-  }
-
   void* take(Device& device, int64_t bytes, const void* like) {
     const int64_t offset = static_cast<int64_t>(cublasLtAlignment(like) % kBestAlignment);
     memory_.push_back(Tensor::empty(device, {bytes + offset}, DType::u8, "the rehearsal of a product"));
