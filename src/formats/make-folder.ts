@@ -4,15 +4,18 @@ import { FileAccessError } from './errors.ts'
 
 /** What making a folder needs of a file system; a test can stand in for Node's. */
 export interface FolderFileSystem {
-  mkdir(path: string, options?: { recursive: true }): Promise<unknown>
+  mkdir(path: string): Promise<unknown>
   readlink(path: string): Promise<string>
-  stat(path: string): Promise<unknown>
+  stat(path: string): Promise<{ isDirectory(): boolean }>
 }
 
 /**
  * Makes a folder that is to be written to, and those above it, where they are not there.
  *
- * @throws {FileAccessError} where the path is a link to nothing, or leads through one, of which the system says only that nothing is there:
+ * Not by Node's recursive call: that says that nothing is there for most of what the system may refuse (EROFS, EDQUOT, EIO, EMLINK), and
+ * never returns where the system says so of a folder whose parent is there, as /proc and what an automounter serves do.
+ *
+ * @throws {FileAccessError} where the path is a link to nothing, or leads through one, of which the system says only that something is there:
  *   nothing is made at its end, which may be of a disk that is not mounted; what the system says of all else
  */
 export async function makeFolder(
@@ -20,41 +23,26 @@ export async function makeFolder(
   fileSystem: FolderFileSystem = { mkdir, readlink, stat },
 ): Promise<void> {
   try {
-    await fileSystem.mkdir(path, { recursive: true })
-  } catch (error) {
-    if (!isMissing(error)) throw error
-    const first = await firstMissing(path, fileSystem)
-    const target = await fileSystem.readlink(first).catch(() => undefined)
-    if (target !== undefined) {
-      const missing = `${first} is a link to ${target}, where nothing is; make that folder, or choose another.`
-      const cause = await fileSystem.stat(first).catch((error: unknown) => error)
-      throw new FileAccessError('write', first, cause, missing)
-    }
-    // Node's recursive call says that nothing is there for most of what the system may refuse (EROFS, EDQUOT, EIO, EMLINK): it asks after the
-    // folder that it could not make, and throws that answer. The plain call throws the system's own.
-    await fileSystem.mkdir(first).catch((refusal: NodeJS.ErrnoException) => {
-      // Another process has made it meanwhile.
-      if (refusal.code !== 'EEXIST') throw refusal
-    })
-    await fileSystem.mkdir(path, { recursive: true })
+    await fileSystem.mkdir(path)
+  } catch (refusal) {
+    const above = dirname(path)
+    if ((refusal as NodeJS.ErrnoException).code === 'ENOENT' && above !== path) {
+      await makeFolder(above, fileSystem)
+      await fileSystem.mkdir(path).catch((again: unknown) => requireFolder(path, again, fileSystem))
+    } else await requireFolder(path, refusal, fileSystem)
   }
 }
 
-/** The outermost folder on the way to a path that is not there, or the path itself. */
-async function firstMissing(path: string, fileSystem: FolderFileSystem): Promise<string> {
-  const above = dirname(path)
-  if (above === path) return path
-  const isThere = await fileSystem.stat(above).then(
-    () => true,
-    (error: unknown) => {
-      if (isMissing(error)) return false
-      throw error
-    },
-  )
-  return isThere ? path : firstMissing(above, fileSystem)
-}
-
-/** ENOTDIR is what Node says of a link to nothing on the way, too. */
-function isMissing(error: unknown): boolean {
-  return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code!)
+/** Throws what the system said when it was to make a folder, or what it left out, unless that folder is there. */
+async function requireFolder(path: string, refusal: unknown, fileSystem: FolderFileSystem): Promise<void> {
+  let missing: unknown
+  try {
+    if ((await fileSystem.stat(path)).isDirectory()) return
+  } catch (error) {
+    missing = error
+  }
+  const target = missing === undefined ? undefined : await fileSystem.readlink(path).catch(() => undefined)
+  if (target === undefined) throw refusal
+  const sentence = `${path} is a link to ${target}, where nothing is; make that folder, or choose another.`
+  throw new FileAccessError('write', path, missing, sentence)
 }

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { mkdir, readlink, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { FileAccessError } from '../../src/formats/errors.ts'
 import { type FolderFileSystem, makeFolder } from '../../src/formats/make-folder.ts'
@@ -42,19 +42,23 @@ test('so is one on the way', async () => {
   expect(readdirSync(root)).toEqual(['link'])
 })
 
-/** A file system that refuses with `code` to make a folder; Node's recursive call then says that nothing is there. */
+/** What a file system says when it refuses to make a folder. */
+function refusal(code: string, path: string): Error {
+  return Object.assign(new Error(`${code}: refused, mkdir '${path}'`), { code, path, syscall: 'mkdir' })
+}
+
+/** A file system that refuses with `code` to make a folder. */
 function refusing(code: string): FolderFileSystem {
   return {
-    async mkdir(path, options) {
-      const said = options?.recursive ? 'ENOENT' : code
-      throw Object.assign(new Error(`${said}: refused, mkdir '${path}'`), { code: said, path, syscall: 'mkdir' })
+    async mkdir(path) {
+      throw refusal(existsSync(path) ? 'EEXIST' : existsSync(dirname(path)) ? code : 'ENOENT', path)
     },
     readlink,
     stat,
   }
 }
 
-test.each(['EROFS', 'EDQUOT', 'EIO', 'EMLINK'])(
+test.each(['EROFS', 'EDQUOT', 'EIO', 'EMLINK', 'ENOENT'])(
   'what the system says of the first that is missing: %s',
   async (code) => {
     const first = join(await temporaryFolder(), 'a')
@@ -64,23 +68,33 @@ test.each(['EROFS', 'EDQUOT', 'EIO', 'EMLINK'])(
   },
 )
 
+// As an automounter does; Node's recursive call asks again for ever.
+test.runIf(process.platform === 'linux')(
+  'where nothing can be made, the system says that nothing is there',
+  async () => {
+    await expect(makeFolder('/proc/nobody/a')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/nobody' })
+  },
+)
+
 test('a folder that another makes meanwhile is none that cannot be made', async () => {
   const path = join(await temporaryFolder(), 'a/b')
-  let isFirst = true
   const racing: FolderFileSystem = {
-    async mkdir(path, options) {
-      if (isFirst) {
-        isFirst = false
-        throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' })
-      }
-      if (!options) await mkdir(path)
-      return mkdir(path, options)
+    async mkdir(path) {
+      await mkdir(path)
+      throw refusal('EEXIST', path)
     },
     readlink,
     stat,
   }
   await makeFolder(path, racing)
   expect(existsSync(path)).toBe(true)
+})
+
+test('one that may not be made, and is there, is as good', async () => {
+  const path = await temporaryFolder()
+  const guarded: FolderFileSystem = { mkdir: async (path) => Promise.reject(refusal('EACCES', path)), readlink, stat }
+  await makeFolder(path, guarded)
+  await expect(makeFolder(join(path, 'a'), guarded)).rejects.toMatchObject({ code: 'EACCES', path: join(path, 'a') })
 })
 
 /** Runs a program where `ro/` of its folder cannot be written to, in a namespace of its own. */
