@@ -79,7 +79,7 @@ export async function keepFeatures(
   { device, terminal }: Surroundings,
 ): Promise<void> {
   const { signal, out } = terminal
-  using encoder = await openFeatureEncoder(name, file, { device, notice: (sentence) => out.line(sentence) })
+  using encoder = await openFeatureEncoder(name, file, { device, onNotice: (sentence) => out.line(sentence) })
   const data = await Dataset.open(places.train)
   let bar: ReturnType<Terminal['progress']> | undefined
   try {
@@ -115,7 +115,7 @@ export async function probeTeacher(
   { device, terminal }: Surroundings,
 ): Promise<z.output<typeof teacherProbeSchema>> {
   const { probe, batch } = size.measures
-  using encoder = await loadEncoder(name, file, { device, notice: (sentence) => terminal.out.line(sentence) })
+  using encoder = await loadEncoder(name, file, { device, onNotice: (sentence) => terminal.out.line(sentence) })
   const { accuracy } = await evaluateEncoderProbe({
     encoder,
     data: sets.train,

@@ -19,7 +19,7 @@ export interface LoadEncoderOptions {
   /** Of a file of no standard size that does not state its number of heads. */
   readonly heads?: number
   /** Is told, in a sentence, where the file is usable but not what the name promises. */
-  readonly notice?: (message: string) => void
+  readonly onNotice?: (message: string) => void
 }
 
 const argumentsSchema = whenNeeded(() =>
@@ -28,7 +28,7 @@ const argumentsSchema = whenNeeded(() =>
     file: z.string().optional(),
     device: z.string().optional(),
     heads: z.int().positive().optional(),
-    notice: aFunction().optional(),
+    onNotice: aFunction().optional(),
   } satisfies Record<'name' | 'file' | keyof LoadEncoderOptions, z.ZodType>),
 )
 
@@ -43,7 +43,7 @@ const argumentsSchema = whenNeeded(() =>
  */
 export async function loadEncoder(name: string, file?: string, options: LoadEncoderOptions = {}): Promise<Encoder> {
   parseConfiguration(argumentsSchema(), { name, file, ...options }, 'loadEncoder')
-  const { device = 'cpu', heads, notice = () => {} } = options
+  const { device = 'cpu', heads, onNotice = () => {} } = options
   if (name === 'hog') {
     if (file !== undefined) throw new Error(`The encoder hog is built in and takes no file; ${file} was given.`)
     return new HogEncoder()
@@ -66,7 +66,7 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
     )
   }
   await requireFile(file, name, `the published one is ${family.publishedFile(preset)}`)
-  return loadVisionEncoder(family, preset, file, { device, heads, notice })
+  return loadVisionEncoder(family, preset, file, { device, heads, onNotice })
 }
 
 /**

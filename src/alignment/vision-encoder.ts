@@ -142,7 +142,7 @@ export async function loadVisionEncoder(
   family: EncoderFamily,
   name: VisionTransformerPreset,
   path: string,
-  options: { device: Device; heads?: number | undefined; notice: (message: string) => void },
+  options: { device: Device; heads?: number | undefined; onNotice: (message: string) => void },
 ): Promise<VisionEncoder> {
   await using file = await openWeights(path, family.stateKeys)
   const state = family.state(file)
@@ -167,9 +167,9 @@ export async function loadVisionEncoder(
     throw error
   }
   const remark = family.remark?.(file)
-  if (remark !== undefined) options.notice(remark)
+  if (remark !== undefined) options.onNotice(remark)
   if (!isStandard) {
-    options.notice(
+    options.onNotice(
       `${basename(path)} is not the standard ${name} (${sizesOf(parsed(family.presets[name]!))}); it is used as it is: ` +
         `${sizesOf(config)}.`,
     )

@@ -93,7 +93,7 @@ export async function openModel(
     device: resolveDevice(device),
     weights: args.weights,
     heads: args.heads,
-    notice: (sentence) => out.warn(sentence),
+    onNotice: (sentence) => out.warn(sentence),
   })
   const { model, source } = loaded
   const frozen: Disposable[] = []
@@ -145,7 +145,7 @@ async function openEncoder(
   out: Output,
 ): Promise<Encoder> {
   const { loadEncoder } = await import('../alignment/encoders.ts')
-  return await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
+  return await loadEncoder(name, file, { device, onNotice: (sentence) => out.warn(sentence) })
 }
 
 /** The one that a flag names, and a word where it is another than the run's. */

@@ -25,7 +25,7 @@ export async function openSampledModel(args: SampleArguments, { device, out }: S
   const loaded = await loadModel(args.checkpoint, {
     ...ofEveryCheckpoint(args, device),
     heads: args.heads,
-    notice: (sentence) => out.warn(sentence),
+    onNotice: (sentence) => out.warn(sentence),
   })
   try {
     warnOfIdleChoice(loaded, args.weights, out)
@@ -125,7 +125,7 @@ async function openGuide(args: SampleArguments, { device, out }: Surroundings): 
   const guide = await loadModel(args.guide, {
     ...ofEveryCheckpoint(args, device),
     heads: args.guideHeads,
-    notice: (sentence) => out.warn(sentence),
+    onNotice: (sentence) => out.warn(sentence),
   })
   out.line(`guided by ${guide.source}: ${(guide.model.parameterCount / 1e6).toFixed(1)} M parameters`)
   return guide

@@ -46,22 +46,24 @@ export interface FeatureNetwork extends Disposable {
 }
 
 export interface FeatureNetworkOptions {
-  readonly device: Device
-  readonly notice?: (message: string) => void
+  /** Default `cpu`. */
+  readonly device?: Device
+  /** Things to tell the user: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
 }
 
 const optionsSchema = whenNeeded(() =>
-  z.strictObject({ device: z.string(), notice: aFunction().optional() } satisfies Record<
+  z.strictObject({ device: z.string().optional(), onNotice: aFunction().optional() } satisfies Record<
     keyof FeatureNetworkOptions,
     z.ZodType
   >),
 )
 
 /** The network of the ADM suite, from pytorch-fid's file, torch-fidelity's, or the same tensors as safetensors. */
-export async function loadInceptionNetwork(file: string, options: FeatureNetworkOptions): Promise<FeatureNetwork> {
+export async function loadInceptionNetwork(file: string, options: FeatureNetworkOptions = {}): Promise<FeatureNetwork> {
   requirePath(file, 'the file of loadInceptionNetwork')
   parseConfiguration(optionsSchema(), options, 'the options of loadInceptionNetwork')
-  const { device } = options
+  const { device = 'cpu' } = options
   await using source = await openWeights(file)
   if (!isInceptionV3(source)) {
     throw new Error(
@@ -105,18 +107,18 @@ const HOG_CELL = 4
  */
 export async function loadFeatureNetwork(
   name: string,
-  file: string | undefined,
-  options: FeatureNetworkOptions,
+  file?: string,
+  options: FeatureNetworkOptions = {},
 ): Promise<FeatureNetwork> {
   parseConfiguration(optionsSchema(), options, 'the options of loadFeatureNetwork')
+  const { device = 'cpu' } = options
   if (name === 'resnet-cifar') {
     if (file === undefined) {
       throw new Error('resnet-cifar needs the file of its weights, for example resnet-cifar=resnet20-12fca82f.th.')
     }
-    return loadResNetCifar(file, options)
+    return loadResNetCifar(file, device)
   }
-  const { device, notice } = options
-  return encoderNetwork(await loadEncoder(name, file, { device, ...(notice && { notice }) }), device)
+  return encoderNetwork(await loadEncoder(name, file, options), device)
 }
 
 /** Cells along a side of the grid on which an encoder sees an image that is so many pixels long there. */
@@ -151,7 +153,7 @@ export function meanOfTokens(make: () => Tensor): Tensor {
   })
 }
 
-async function loadResNetCifar(file: string, { device }: FeatureNetworkOptions): Promise<FeatureNetwork> {
+async function loadResNetCifar(file: string, device: Device): Promise<FeatureNetwork> {
   await using source = await openWeights(file)
   const state = resNetCifarState(source)
   const model = new ResNetCifar(resNetCifarConfig(state), device)

@@ -14,7 +14,7 @@ import type { WeightsFile } from './weights-file.ts'
 /**
  * The configuration of the model whose weights a file holds: as a file that was written here states it, else as `inferTransformerConfig` has
  * it, by its tensors, what is known besides, and the arguments of the script that trained it, where they stand in the file. Where the kind is
- * not known it is found out from the weights, and `notice` is told; so it is where heads or the direction of time are a guess.
+ * not known it is found out from the weights, and `onNotice` is told; so it is where heads or the direction of time are a guess.
  *
  * @throws {RangeError} where something else is given than the file states
  * @throws {Error} where the tensors are no diffusion transformer's, or not those of the model that the file states
@@ -22,7 +22,7 @@ import type { WeightsFile } from './weights-file.ts'
 export async function configOfWeights(
   file: WeightsFile,
   given: TransformerKnowledge,
-  notice: ((sentence: string) => void) | undefined,
+  onNotice: ((sentence: string) => void) | undefined,
 ): Promise<AnyTransformerConfig> {
   const args = scriptArguments(file)
   if (args.stated) {
@@ -35,11 +35,11 @@ export async function configOfWeights(
   const grid = given.grid ?? (await inferGrid(evidence))
   const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads, grid }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined
-  if (inferred) notice?.(inferred.sentence)
+  if (inferred) onNotice?.(inferred.sentence)
   const config = inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
   const guess = assumedHeads(shapes, file.name, config, knowledge)
-  if (guess !== undefined) notice?.(guess)
+  if (guess !== undefined) onNotice?.(guess)
   const direction = assumedConvention(shapes, file.name, config, knowledge)
-  if (direction !== undefined) notice?.(direction)
+  if (direction !== undefined) onNotice?.(direction)
   return config
 }

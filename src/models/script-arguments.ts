@@ -44,20 +44,20 @@ export interface ScriptArguments {
 }
 
 /**
- * The arguments beside a file's weights. `notice` is told of a path that samplers here do not have.
+ * The arguments beside a file's weights. `onNotice` is told of a path that samplers here do not have.
  *
  * @throws {ConfigurationError} where it states a model that is none
  */
 export function scriptArguments(
   { name, args, metadata }: Pick<WeightsFile, 'name' | 'args' | 'metadata'>,
-  notice?: (sentence: string) => void,
+  onNotice?: (sentence: string) => void,
 ): ScriptArguments {
   const said = argumentsSchema.parse({ ...metadata, ...args })
   const { model, path_type: path } = said
   const otherPath = path !== undefined && !Object.hasOwn(SCRIPT_PATHS, path) ? path : undefined
   if (otherPath !== undefined) {
     const hint = otherPath === 'VP' ? ': sampleTransportOde of the library has it' : ''
-    notice?.(`${name} was trained on the path ${otherPath}, which is neither linear nor cosine${hint}.`)
+    onNotice?.(`${name} was trained on the path ${otherPath}, which is neither linear nor cosine${hint}.`)
   }
   const stated = statedModel(said[MODEL_STATEMENT], name)
   return {

@@ -91,7 +91,7 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  *
  * @throws {Error} where even that is too little: a machine that runs out of memory kills the process, maybe another's, in place of an error
  */
-export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
+export async function chooseRecomputation({ onNotice, ...request }: FitRequest): Promise<Recomputation> {
   const { configuration, device, processes } = request
   const gpu = gpuOf(device)
   // Processes on a CPU share the machine's memory; a GPU is one process's.
@@ -110,7 +110,7 @@ export async function chooseRecomputation({ notice, ...request }: FitRequest): P
       } --recompute elementwise tries it all the same.`,
     )
   }
-  notice(
+  onNotice(
     `${wanted}: activations, LayerNorms and every other state of the stream are computed again in the backward pass ` +
       `(--recompute elementwise), which takes ${formatBytes(step.takenBytes)} and changes no bit of the results.`,
   )

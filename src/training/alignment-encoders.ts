@@ -16,31 +16,31 @@ type AlignedConfiguration = Pick<
 export interface OpenEncodersOptions {
   readonly device: Device
   /** Is told, in a sentence, where an encoder runs although its features are cached, and why. */
-  readonly notice: (sentence: string) => void
+  readonly onNotice: (sentence: string) => void
 }
 
 /**
  * Opens the encoders of a configuration, for the caller to dispose of by `disposeEncoders`. One whose features the data set has is
  * not loaded: where its file is named it must be the one that the features were made with, their grid must be the model's, and no class
- * token must be asked for; otherwise the encoder runs, and `notice` is told why.
+ * token must be asked for; otherwise the encoder runs, and `onNotice` is told why.
  *
  * @throws what `loadEncoder` throws; {Error} where no file is named and the features do not fit the model
  */
 export async function openEncoders(
   configuration: AlignedConfiguration,
   data: Dataset,
-  { device, notice }: OpenEncodersOptions,
+  { device, onNotice }: OpenEncodersOptions,
 ): Promise<AlignmentEncoder[]> {
   const opened: AlignmentEncoder[] = []
   try {
     for (const { name, file, sha256 } of configuration.encoders) {
       // A run has looked into its files already.
       const digest = async (path: string) => sha256 ?? encoderDigest(name, path)
-      const settings = await usableFeatures({ name, file }, configuration, data, { notice, digest })
+      const settings = await usableFeatures({ name, file }, configuration, data, { onNotice, digest })
       opened.push(
         settings
           ? { name, width: settings.width, store: await data.openFeatures(settings) }
-          : await loadEncoder(name, file, { device, notice }),
+          : await loadEncoder(name, file, { device, onNotice }),
       )
     }
     return opened
@@ -59,32 +59,32 @@ export async function disposeEncoders(encoders: readonly AlignmentEncoder[]): Pr
 
 /**
  * The encoders that `openEncoders` would not load, for the data set has their features. A file that is not here, as a plan's need not
- * be, counts as the one that they were made with, and `notice` is told so.
+ * be, counts as the one that they were made with, and `onNotice` is told so.
  *
  * @throws {Error} where no file is named and the features do not fit the model
  */
 export async function encodersWithFeatures(
   configuration: AlignedConfiguration,
   data: Dataset,
-  notice: (sentence: string) => void,
+  onNotice: (sentence: string) => void,
 ): Promise<string[]> {
   const names: string[] = []
   for (const encoder of configuration.encoders) {
     const digest = async (file: string): Promise<string | undefined> => {
       if (existsSync(file)) return encoderDigest(encoder.name, file)
-      notice(
+      onNotice(
         `${file} is not here: the features of ${encoder.name} in '${data.path}' are taken for its own; a training compares them.`,
       )
       return undefined
     }
-    if (await usableFeatures(encoder, configuration, data, { notice, digest })) names.push(encoder.name)
+    if (await usableFeatures(encoder, configuration, data, { onNotice, digest })) names.push(encoder.name)
   }
   return names
 }
 
 interface FeatureCheck {
   /** Is told where there are features and the encoder runs nevertheless, and why. */
-  readonly notice: (sentence: string) => void
+  readonly onNotice: (sentence: string) => void
   /** SHA-256 of a file; undefined where that cannot be known. */
   readonly digest: (file: string) => Promise<string | undefined>
 }
@@ -94,7 +94,7 @@ async function usableFeatures(
   { name, file }: TrainingConfiguration['encoders'][number],
   configuration: AlignedConfiguration,
   data: Dataset,
-  { notice, digest }: FeatureCheck,
+  { onNotice, digest }: FeatureCheck,
 ): Promise<FeatureSettings | undefined> {
   const settings = data.features.find(({ encoder }) => encoder === name)
   if (!settings) return undefined
@@ -109,7 +109,7 @@ async function usableFeatures(
   if (file === undefined && settings.weights !== undefined) {
     throw new Error(`${sentence}; name the encoder's file, --encoder ${name}=FILE, to run it instead.`)
   }
-  notice(`${sentence}: the encoder runs.`)
+  onNotice(`${sentence}: the encoder runs.`)
   return undefined
 }
 

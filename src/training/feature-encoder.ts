@@ -14,12 +14,14 @@ import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
 export interface OpenFeatureEncoderOptions {
-  readonly device: Device
-  readonly notice: (sentence: string) => void
+  /** Default `cpu`. */
+  readonly device?: Device
+  /** Things to tell the user: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
 }
 
 const optionsSchema = whenNeeded(() =>
-  z.strictObject({ device: z.string(), notice: aFunction() } satisfies Record<
+  z.strictObject({ device: z.string().optional(), onNotice: aFunction().optional() } satisfies Record<
     keyof OpenFeatureEncoderOptions,
     z.ZodType
   >),
@@ -31,12 +33,12 @@ const BATCH = { cpu: 8, gpu: 64 } as const
 /** An encoder of `loadEncoder`, for `prepareDataset` to cache its features: they are computed in f32 and rounded to f16. */
 export async function openFeatureEncoder(
   name: string,
-  file: string | undefined,
-  options: OpenFeatureEncoderOptions,
+  file?: string,
+  options: OpenFeatureEncoderOptions = {},
 ): Promise<FeatureEncoder & Disposable> {
   parseConfiguration(optionsSchema(), options, 'the options of openFeatureEncoder')
-  const { device, notice } = options
-  const encoder = await loadEncoder(name, file, { device, notice })
+  const { device = 'cpu' } = options
+  const encoder = await loadEncoder(name, file, options)
   try {
     const weights = file === undefined ? undefined : await encoderDigest(name, file)
     return {

@@ -54,13 +54,13 @@ const hasPath = (model: TrainingOptions['model']): boolean => model === undefine
 type WeightsSettings = Pick<TrainingOptions, 'model' | 'path'>
 
 /**
- * The settings of a run that begins from `weights`: what is given, else what they say themselves. A path may be said nowhere. `notice` is told
+ * The settings of a run that begins from `weights`: what is given, else what they say themselves. A path may be said nowhere. `onNotice` is told
  * what of a model was a guess.
  */
 export async function settingsOfWeights(
   weights: string,
   { model, path }: WeightsSettings,
-  notice: (sentence: string) => void,
+  onNotice: (sentence: string) => void,
 ): Promise<WeightsSettings> {
   if ((await stat(weights)).isDirectory()) {
     const state = await readCheckpointState(await checkpointOf(weights))
@@ -71,7 +71,7 @@ export async function settingsOfWeights(
   }
   await using source = await openTransformerWeights(weights, WEIGHTS_KEYS)
   return {
-    model: model ?? modelSetting(await configOfWeights(source, {}, notice)),
+    model: model ?? modelSetting(await configOfWeights(source, {}, onNotice)),
     path: path ?? (hasPath(model) ? scriptArguments(source).path : undefined),
   }
 }
@@ -82,7 +82,7 @@ export interface InitialWeightsOptions {
   /** What its images and captions are encoded by. Default: nothing is said of them. */
   readonly run?: Pick<TrainingConfiguration, 'encoders' | 'captionEncoder'>
   /** Told what is not as the weights have it: a sentence each. */
-  readonly notice: (sentence: string) => void
+  readonly onNotice: (sentence: string) => void
 }
 
 /**
@@ -97,21 +97,21 @@ export interface InitialWeightsOptions {
 export async function loadInitialWeights(
   model: AnyTransformer,
   path: string,
-  { path: learns, run, notice }: InitialWeightsOptions,
+  { path: learns, run, onNotice }: InitialWeightsOptions,
 ): Promise<string> {
   const checkpoint = (await stat(path)).isDirectory() ? await checkpointOf(path) : undefined
   await using source = await openTransformerWeights(checkpoint ? join(checkpoint, EMA_FILE.file) : path, WEIGHTS_KEYS)
   const state = checkpoint && (await readCheckpointState(checkpoint))
-  const told = state ? { ...state.model, path: trainedPath(state) } : await toldBy(source, model.config, notice)
+  const told = state ? { ...state.model, path: trainedPath(state) } : await toldBy(source, model.config, onNotice)
   const other = told && otherComputation(told, { ...model.config, path: learns })
   if (other) {
     const { sentence, setting } = other
     const said = `${path} ${sentence}; leave out the ${setting} setting (--${setting}), and the ${setting} is the weights' own.`
     if (setting === 'model') throw new RangeError(said)
-    notice(said)
+    onNotice(said)
   }
   const before = toldRun(state ? state.configuration : { training: trainingStatement(source.args, path) })
-  for (const sentence of run ? otherEncoders(before, run) : []) notice(`${path}: its weights ${sentence}.`)
+  for (const sentence of run ? otherEncoders(before, run) : []) onNotice(`${path}: its weights ${sentence}.`)
   const isThere = new Set(source.names)
   const fits = ({ name, shape }: StateEntry): boolean =>
     isThere.has(name) && String(source.shapeOf(name)) === String(shape)
@@ -122,9 +122,9 @@ export async function loadInitialWeights(
     const anew = kept.filter(({ name }) => pattern.test(name)).length
     const leftOut = source.names.filter((name) => pattern.test(name) && !own.has(name)).length
     if (anew > 0) {
-      notice(`${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${counted(anew)}.`)
+      onNotice(`${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${counted(anew)}.`)
     } else if (leftOut > 0 && option !== undefined) {
-      notice(`Left out of ${path}: its ${what}, ${counted(leftOut)}; ${option} takes them along.`)
+      onNotice(`Left out of ${path}: its ${what}, ${counted(leftOut)}; ${option} takes them along.`)
     }
   }
   const tables = model.entries.filter(isTable)
@@ -136,7 +136,9 @@ export async function loadInitialWeights(
   model.arena.refreshCompute()
   const others = told && !isOfGrid(told, model.config) ? [] : await otherTables(tables.filter(fits), model, source)
   if (others.length > 0) {
-    notice(`${path} has other values of ${others.join(', ')} than this model's sizes make; the model's own are taken.`)
+    onNotice(
+      `${path} has other values of ${others.join(', ')} than this model's sizes make; the model's own are taken.`,
+    )
   }
   return state ? `${checkpoint} (ema, step ${state.step})` : path
 }
@@ -171,14 +173,14 @@ async function otherTables(
 
 /**
  * What a file tells of the computation with its tensors; undefined where nothing. Where it leaves a guess, the setting `own` is believed,
- * for nothing else can say it, and `notice` is told where another kind or direction of time is usual.
+ * for nothing else can say it, and `onNotice` is told where another kind or direction of time is usual.
  */
 async function toldBy(
   source: WeightsFile,
   own: AnyTransformerConfig,
-  notice: (sentence: string) => void,
+  onNotice: (sentence: string) => void,
 ): Promise<Told | undefined> {
-  const { stated, path, ...told } = scriptArguments(source, notice)
+  const { stated, path, ...told } = scriptArguments(source, onNotice)
   if (stated) return { ...stated, path }
   let inferred: AnyTransformerConfig
   try {
@@ -189,6 +191,6 @@ async function toldBy(
   }
   const shapes = new Map(source.names.map((name) => [name, source.shapeOf(name)]))
   const guesses = guessesIn(shapes, source.name, inferred, told)
-  for (const sentence of departures(source.name, inferred, own, guesses)) notice(sentence)
+  for (const sentence of departures(source.name, inferred, own, guesses)) onNotice(sentence)
   return { ...inferred, ...believedOf(own, guesses), path }
 }

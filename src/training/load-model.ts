@@ -35,7 +35,7 @@ export interface LoadModelOptions {
   /** Which way a SiT's time runs, for weights that come without a configuration. Default: inferred. */
   readonly convention?: SiTConvention
   /** Told what was inferred: a sentence each. */
-  readonly notice?: (sentence: string) => void
+  readonly onNotice?: (sentence: string) => void
 }
 
 const optionsSchema = whenNeeded(() =>
@@ -46,7 +46,7 @@ const optionsSchema = whenNeeded(() =>
     heads: z.int().positive().optional(),
     kind: z.enum(TRANSFORMER_KINDS).optional(),
     convention: z.enum(['repa', 'sit']).optional(),
-    notice: aFunction().optional(),
+    onNotice: aFunction().optional(),
   } satisfies Record<keyof LoadModelOptions, z.ZodType>),
 )
 
@@ -96,10 +96,10 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
 
 async function loadWeightsFile(
   path: string,
-  { device = 'cpu', weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
+  { device = 'cpu', weights = 'ema', heads, kind, convention, onNotice }: LoadModelOptions,
 ): Promise<LoadedModel> {
   await using source = await openTransformerWeights(path, [weights, 'state_dict'])
-  const config = await configOfWeights(source, { heads, kind, convention }, notice)
+  const config = await configOfWeights(source, { heads, kind, convention }, onNotice)
   const model = transformerFromConfig(config, device)
   try {
     await model.load(source)
@@ -111,7 +111,7 @@ async function loadWeightsFile(
     model,
     source: path,
     weights: source.key === weights ? weights : undefined,
-    path: scriptArguments(source, notice).path,
+    path: scriptArguments(source, onNotice).path,
     step: source.steps,
     ...toldRun({ training: trainingStatement(source.args, path) }),
   }

@@ -71,8 +71,8 @@ export interface TrainOptions {
    */
   readonly world?: World
   /**
-   * What `recompute: 'auto'` comes to for a step of this configuration, telling the user where it is something. Default: nothing is
-   * computed again; planning/fit.ts decides by the memory that there is.
+   * What `recompute: 'auto'` comes to for a step of this configuration, telling the user where it is something. Default, of the function that
+   * the library exports: by the memory that there is, as planning/fit.ts plans it.
    */
   readonly fit?: (request: FitRequest) => Promise<Recomputation>
   readonly signal?: AbortSignal
@@ -99,7 +99,7 @@ export interface FitRequest {
   readonly device: Device
   /** Processes that share the batch. */
   readonly processes: number
-  readonly notice: (sentence: string) => void
+  readonly onNotice: (sentence: string) => void
 }
 
 export interface TrainingRun {
@@ -170,7 +170,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       configuration.captionEncoder && (await loadCaptionEncoder(configuration.captionEncoder.file, { device }))
     const data = encodes ? prepared.encoded(encodes) : prepared
     if (data.notice !== undefined) options.onNotice?.(data.notice)
-    encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
+    encoders = await openEncoders(configuration, data, { device, onNotice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
     const recompute = await recomputationOf(
       { configuration, data, cachedEncoders, autoencoder: encodes, captionEncoder: captionEncoder?.config },
@@ -211,7 +211,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         : await loadInitialWeights(model, configuration.init, {
             path: configuration.path,
             run: configuration,
-            notice: (sentence) => options.onNotice?.(sentence),
+            onNotice: (sentence) => options.onNotice?.(sentence),
           })
     if (leads) {
       await makeFolder(out)
@@ -253,8 +253,13 @@ async function recomputationOf(
   const { recompute, precision = defaultPrecision(device) } = configuration
   if (recompute !== 'auto') return recompute
   if (!fit) return 'none'
-  const notice = (sentence: string) => onNotice?.(sentence)
-  return fit({ ...request, configuration: { ...configuration, precision }, device, processes: world.size, notice })
+  return fit({
+    ...request,
+    configuration: { ...configuration, precision },
+    device,
+    processes: world.size,
+    onNotice: (sentence) => onNotice?.(sentence),
+  })
 }
 
 /** A run that begins from weights and names no model is of the weights' own, and learns along their path where it names none. */

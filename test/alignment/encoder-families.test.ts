@@ -302,8 +302,8 @@ describe("SigLIP 2's files are told from SigLIP's where they hold its text tower
   ]
   test.each(FILES)('%s', async (_, file, isSiglip2) => {
     const notices: string[] = []
-    const notice = (sentence: string) => notices.push(sentence)
-    using _encoder = await loadEncoder(siglip.name, await write(file), { heads: siglip.size.heads, notice })
+    const onNotice = (sentence: string) => notices.push(sentence)
+    using _encoder = await loadEncoder(siglip.name, await write(file), { heads: siglip.size.heads, onNotice })
     const said = notices.filter((sentence) => sentence.includes('SigLIP 2'))
     expect(said).toEqual(
       isSiglip2

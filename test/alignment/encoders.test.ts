@@ -219,7 +219,7 @@ describe('files of DINOv2 weights', () => {
     const config = JSON.stringify({ embed_dim: options.hidden, num_heads: heads, block_chunks: 0 })
     const file = await writeTensors(await stateOf(options), metadata ? { config } : {})
     const notices: string[] = []
-    using encoder = await loadEncoder(name, file, { notice: (message) => notices.push(message) })
+    using encoder = await loadEncoder(name, file, { onNotice: (message) => notices.push(message) })
     expect(encoder.width).toBe(options.hidden)
     expect(notices).toHaveLength(1)
     expect(notices[0]).toMatch(`weights.safetensors is not the standard ${name} (`)
@@ -229,7 +229,7 @@ describe('files of DINOv2 weights', () => {
   test('a standard size gives no notice', async () => {
     const notices: string[] = []
     using encoder = await loadEncoder('dinov2-vit-s', await writeTensors(emptyState('dinov2-vit-s')), {
-      notice: (message) => notices.push(message),
+      onNotice: (message) => notices.push(message),
     })
     expect(encoder.width).toBe(384)
     expect(notices).toEqual([])
@@ -238,7 +238,7 @@ describe('files of DINOv2 weights', () => {
   test.skipIf(!goldenDirectory)('the golden file is accepted, its heads and interpolation as stated', async () => {
     const notices: string[] = []
     using encoder = await loadEncoder('dinov2-vit-s', join(goldenDirectory!, 'dinov2/vit.params.safetensors'), {
-      notice: (message) => notices.push(message),
+      onNotice: (message) => notices.push(message),
     })
     expect(encoder.width).toBe(48)
     expect(notices[0]).toContain('vit.params.safetensors is not the standard dinov2-vit-s')

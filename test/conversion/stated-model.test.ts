@@ -105,7 +105,7 @@ async function checkpointOf(
 /** What opening a file gives, and what is said. */
 async function opened(path: string): Promise<{ config: AnyTransformerConfig; path: unknown; told: readonly string[] }> {
   const told: string[] = []
-  const { model, path: interpolant } = await loadModel(path, { notice: (sentence) => told.push(sentence) })
+  const { model, path: interpolant } = await loadModel(path, { onNotice: (sentence) => told.push(sentence) })
   using loaded = model
   return { config: loaded.config, path: interpolant, told }
 }

@@ -64,7 +64,7 @@ test('what has a place for it keeps it', async () => {
   const copy = at('copy.safetensors')
   expect(await convert(file, copy)).toMatchObject({ notes: [onPath(file)] })
   const told: string[] = []
-  const { model, path } = await loadModel(copy, { notice: (sentence) => told.push(sentence) })
+  const { model, path } = await loadModel(copy, { onNotice: (sentence) => told.push(sentence) })
   model.dispose()
   expect({ path, told }).toEqual({ path: undefined, told: [onPath(copy)] })
 })

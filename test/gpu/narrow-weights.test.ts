@@ -51,7 +51,7 @@ const CHANGES: readonly (readonly [by: string, change: Change])[] = [
   [
     'beginning from a checkpoint',
     async (model) => {
-      await loadInitialWeights(model, await checkpointOn(model.device), { path: 'linear', notice: () => {} })
+      await loadInitialWeights(model, await checkpointOn(model.device), { path: 'linear', onNotice: () => {} })
     },
   ],
   [

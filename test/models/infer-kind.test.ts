@@ -50,7 +50,7 @@ test.each([
   const { model: loaded } = await loadModel(path, {
     device: 'cpu',
     heads: 1,
-    notice: (sentence) => sentences.push(sentence),
+    onNotice: (sentence) => sentences.push(sentence),
     ...options,
   })
   using _loaded = loaded

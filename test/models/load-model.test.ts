@@ -57,7 +57,7 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   [{ heads: 0 }, 'heads is 0: expected number to be >0.'],
   [{ kind: 'sit' }, 'kind is "sit": expected one of "SiT"|"DiT"; did you mean "SiT"?'],
   [{ convention: 'SiT' }, 'convention is "SiT": expected one of "repa"|"sit"; did you mean "sit"?'],
-  [{ notice: 'log' }, 'notice is "log": expected a function.'],
+  [{ onNotice: 'log' }, 'onNotice is "log": expected a function.'],
 ])('loadModel with %j', async (wrong, sentence) => {
   const path = join(temporaryFolder(), 'weights.safetensors')
   await expect(loadModel(path, wrong)).rejects.toThrow(new ConfigurationError(`the model's options: ${sentence}`))

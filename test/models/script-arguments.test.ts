@@ -50,7 +50,7 @@ describe('the arguments of the script that trained a file', () => {
     const told: string[] = []
     const { model, path } = await loadModel(await written(args), {
       device: 'cpu',
-      notice: (sentence) => told.push(sentence),
+      onNotice: (sentence) => told.push(sentence),
     })
     using loaded = model
     expect({ kind: loaded.config.kind, heads: loaded.config.heads, path }).toEqual(expected)

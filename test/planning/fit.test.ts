@@ -100,7 +100,7 @@ describe('the choice on a device that is here', () => {
   ])('%s', async (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
-    expect(await chooseRecomputation({ ...small, processes: 1, notice: (sentence) => notices.push(sentence) })).toBe(
+    expect(await chooseRecomputation({ ...small, processes: 1, onNotice: (sentence) => notices.push(sentence) })).toBe(
       choice,
     )
     expect(notices).toHaveLength(said.length)
@@ -114,8 +114,8 @@ describe('the choice on a device that is here', () => {
     const processes = 2
     setMemoryLimit('cpu', processes * (planStep({ ...small, processes, recompute: 'none' }).takenBytes - less))
     const notices: string[] = []
-    const notice = (sentence: string) => void notices.push(sentence)
-    expect(await chooseRecomputation({ ...small, processes, notice })).toBe(choice)
+    const onNotice = (sentence: string) => void notices.push(sentence)
+    expect(await chooseRecomputation({ ...small, processes, onNotice })).toBe(choice)
     expect(notices).toEqual(
       choice === 'none'
         ? []
@@ -132,7 +132,7 @@ describe('the choice on a device that is here', () => {
     ['nothing', () => 1, /: take a smaller batch or model\. --recompute elementwise tries it all the same\.$/],
   ])('%s is refused', async (_, room, sentence) => {
     setMemoryLimit('cpu', room())
-    await expect(chooseRecomputation({ ...small, processes: 1, notice: () => {} })).rejects.toThrow(sentence)
+    await expect(chooseRecomputation({ ...small, processes: 1, onNotice: () => {} })).rejects.toThrow(sentence)
   })
 
   const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const

@@ -163,8 +163,8 @@ describe('a run begins from weights', () => {
     using source = model({ ...from, seed: 1 })
     using target = model({ ...to, seed: 2 })
     const notices: string[] = []
-    const notice = (sentence: string) => notices.push(sentence)
-    await loadInitialWeights(target, await fileOf(source), { path: 'linear', notice })
+    const onNotice = (sentence: string) => notices.push(sentence)
+    await loadInitialWeights(target, await fileOf(source), { path: 'linear', onNotice })
     expect(
       notices.map((sentence) => /( has no|Left out of .*: its) (.*?)( of this model's shape|,)/.exec(sentence)![2]),
     ).toEqual(told)

@@ -94,8 +94,8 @@ async function leaveHalf(model: AnyTransformer): Promise<void> {
 async function begin(model: AnyTransformer, path: string): Promise<string[]> {
   const notices: string[] = []
   const named = (sentence: string) => sentence.replaceAll(path, 'C')
-  const notice = (sentence: string) => notices.push(named(sentence))
-  await loadInitialWeights(model, path, { path: 'linear', notice }).catch((error: Error) => {
+  const onNotice = (sentence: string) => notices.push(named(sentence))
+  await loadInitialWeights(model, path, { path: 'linear', onNotice }).catch((error: Error) => {
     throw new Error(named(error.message))
   })
   return notices

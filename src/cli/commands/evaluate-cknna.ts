@@ -44,7 +44,7 @@ export const evaluateCknnaCommand = defineCommand({
     const { name, file } = encoderOf(args.encoder)
     const encoder = await loadEncoder(name, file, {
       device: resolveDevice(device),
-      notice: (message) => out.warn(message),
+      onNotice: (message) => out.warn(message),
     })
     const opened = await openModel(args, context).catch((error: unknown) => {
       encoder[Symbol.dispose]()

@@ -69,7 +69,7 @@ export const evaluateFidCommand = defineCommand({
         import('../../tensor/device.ts'),
       ])
     const sampled = samples === undefined ? undefined : await sampledBy(samples, out)
-    const where = { device: resolveDevice(device), notice: (message: string) => out.warn(message) }
+    const where = { device: resolveDevice(device), onNotice: (message: string) => out.warn(message) }
     let network: FeatureNetwork
     if (inception !== undefined) {
       network = await loadInceptionNetwork(inception, where)

@@ -170,7 +170,7 @@ async function probeEncoder(
   const device = resolveDevice(context.device)
   const { name, file } = encoderOf(named)
   const data = await Data.open(args.data, { captions: false })
-  const encoder = await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
+  const encoder = await loadEncoder(name, file, { device, onNotice: (sentence) => out.warn(sentence) })
   const bars = stageBars(context)
   const result = await evaluateEncoderProbe({
     ...probing,

@@ -182,7 +182,7 @@ async function openLatentEncoder(file: string, device: Device, tile: number | un
 async function openEncoders(
   features: readonly string[],
   device: Device,
-  notice: (sentence: string) => void,
+  onNotice: (sentence: string) => void,
 ): Promise<(FeatureEncoder & Disposable)[]> {
   if (features.length === 0) return []
   const { openFeatureEncoder } = await import('../../training/feature-encoder.ts')
@@ -190,7 +190,7 @@ async function openEncoders(
   try {
     for (const text of features) {
       const { name, file } = encoderOf(text)
-      opened.push(await openFeatureEncoder(name, file, { device, notice }))
+      opened.push(await openFeatureEncoder(name, file, { device, onNotice }))
     }
     return opened
   } catch (error) {
