@@ -26,6 +26,7 @@ const onDevice = {
     'test/pretraining/mae.test.ts',
     'test/pretraining/resume.test.ts',
     'test/training/captions.test.ts',
+    'test/training/feature-encoder.test.ts',
     'test/training/recomputation.test.ts',
     'test/training/processes.test.ts',
     'test/planning/memory.test.ts',

@@ -68,8 +68,8 @@ async function encode(
     const found = encoder.features(Tensor.from(planes, [images.length, 3, size, size], device), grid)
     return device === 'cpu' ? found : cast(found, 'f16')
   })
-  const values = await features.data()
-  const halves = values instanceof Uint16Array ? values : Uint16Array.from(values, numberToFloat16)
+  const halves =
+    features.dtype === 'f16' ? await features.dataAs('f16') : Uint16Array.from(await features.data(), numberToFloat16)
   const length = elementCount(features.shape) / images.length
   return images.map((_, i) => halves.subarray(i * length, (i + 1) * length))
 }
