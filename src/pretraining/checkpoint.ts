@@ -37,6 +37,8 @@ const stateSchema = z.strictObject({
   /** Steps made, skipped ones included. */
   step: z.int().nonnegative(),
   ...countersSchema,
+  /** Updates that have held the late parameters, where there are such. */
+  held: z.int().nonnegative().optional(),
   configuration: z.strictObject({ data: z.string(), pretraining: pretrainingSchema }),
 })
 

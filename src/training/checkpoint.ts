@@ -35,8 +35,6 @@ const FORMAT = 1
 export const countersSchema = {
   updates: z.int().nonnegative(),
   skipped: z.int().nonnegative(),
-  /** Updates that have held the late parameters, where there are such. */
-  held: z.int().nonnegative().optional(),
   /** Where it scales the losses. */
   lossScaling: z.strictObject({ scale: z.number().positive(), steps: z.int().nonnegative() }).optional(),
 }

@@ -55,7 +55,7 @@ export interface BatchEncoder extends LatentMaker {
 }
 
 /** What is left out is as in `REFERENCE_DEFAULTS`, unless its own line says otherwise. */
-export interface TrainerOptions extends Partial<AdamWOptions> {
+export interface TrainerOptions extends Partial<Omit<AdamWOptions, 'undecayed' | 'late'>> {
   /** Trained in place; gains projectors for the alignment's encoders where it has none. */
   readonly model: AnyTransformer
   readonly data: Dataset

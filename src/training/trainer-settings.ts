@@ -85,7 +85,7 @@ const schema = whenNeeded(() => {
         final: z.number().min(0).optional(),
       })
       .optional(),
-    // AdamWOptions
+    // AdamWOptions, but for ranges of the arena: an alignment's projectors, or its head, move what follows them there.
     learningRate: elsewhere,
     betas: elsewhere,
     epsilon: elsewhere,
@@ -93,8 +93,6 @@ const schema = whenNeeded(() => {
     maxGradNorm: elsewhere,
     emaDecay: elsewhere,
     lossScale: elsewhere,
-    undecayed: elsewhere,
-    late: elsewhere,
   } satisfies Record<keyof TrainerOptions, z.ZodType>)
 })
 

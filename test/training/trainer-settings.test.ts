@@ -19,6 +19,8 @@ describe('a trainer', () => {
     [{ batch: '2' }, 'batch is "2": expected number'],
     [{ model: {} }, 'model is {}: expected a SiT or a DiT'],
     [{ data: 'data/cifar' }, 'data is "data/cifar": expected a Dataset, as Dataset.open gives it'],
+    [{ undecayed: [0, 4] }, 'there is no setting "undecayed".'],
+    [{ late: [0, 4] }, 'there is no setting "late".'],
     [{ learning_rate: 1e-3 }, 'there is no setting "learning_rate"; did you mean "learningRate"?'],
     [{ seed: -1 }, 'seed is -1: expected number to be >=0'],
     [{ precision: 'float32' }, 'precision is "float32": expected one of "bf16"|"fp16"|"tf32"|"fp32"'],
