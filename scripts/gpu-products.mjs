@@ -29,6 +29,8 @@ function products(m, n, k) {
   const [x, w, dOut] = handles(normal('bf16', m, k), normal('bf16', n, k), normal('bf16', m, n))
   const [bias, into] = handles(normal('f32', n), normal('f32', n, k))
   owned(native().linear(x, w, bias, 'gelu-tanh', true, 'bf16'))
+  const [rows, residual, modulation] = handles(normal('bf16', 1, m, k), normal('f32', 1, m, n), normal('f32', 1, 2, n))
+  owned(native().linearGatedResidual(rows, w, bias, residual, modulation, 1, true))
   owned(native().linearInputGradient(dOut, w, null, 'none', null, false))
   native().linearWeightGradient(dOut, x, into, false)
   native().linearWeightGradients([dOut, dOut], [x, x], [into, ...handles(normal('f32', n, k))], true)

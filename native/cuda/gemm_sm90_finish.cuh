@@ -245,8 +245,8 @@ class DirectFinish {
     const GemmEpilogue& e = tile_.problem.args.epilogue;
     const int n = static_cast<int>(tile_.problem.args.n), column = 2 * at_.thread;
     if (column >= kColumns) return;
-    // All rows of the tile have the same gate, or the launcher would have taken the general way.
-    const float* const gates = e.gate + static_cast<int64_t>(tile_.firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
+    // All rows of the tile have the same gate, or the launcher would have taken the general way. Of its first: a consumer's may lie beyond C.
+    const float* const gates = e.gate + static_cast<int64_t>(tile_.tileRow * kTileRows / static_cast<int>(e.rowsPerGate)) * e.gateStride;
     float gate[1][2], bias[1][2];
     readPairs(gate, gates, tile_.firstColumn + column, n);
     readPairs(bias, e.bias, tile_.firstColumn + column, n);

@@ -195,6 +195,8 @@ function wideTiles(draw, dtype) {
     process.env.REPA_GEMM = `wgmma-${tile}`
     for (const kind of ['none', 'silu', 'gelu-tanh', 'gelu-erf']) native.linear(x, w, f32(n), kind, true, dtype)
     native.linearScaledResidual(x, w, f32(n), f32(1, m, n), f32(n))
+    // Rows that a tile's lower half has none of: a second gate would lie behind the only one.
+    native.linearGatedResidual(draw(1, 40, k), w, f32(n), f32(1, 40, n), f32(1, 1, n), 0, true)
     native.linearInputGradient(dOut, draw(k, n), null, 'none', null, false)
     for (const kind of ['silu', 'gelu-tanh']) native.linearInputGradient(dOut, draw(k, n), pre, kind, f32(n), false)
     native.linearWeightGradient(dOut, draw(m, n), zeros(k, n), true)
