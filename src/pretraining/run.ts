@@ -177,15 +177,15 @@ async function runSegments(
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
         await onStep?.(step)
       }
+      await log.flush()
+      if (signal?.aborted) break
+      saved = await save()
+      await log.requireInPlace(saved.path)
     } catch (error) {
       await logUnreported([...unlogged, ...pretrainer.unreported], (step) => write(log, step), onNotice)
       if (pretrainer.step > (saved?.step ?? 0)) await saveOnFailure(async () => (await save()).path, onNotice)
       throw error
     }
-    await log.flush()
-    if (signal?.aborted) break
-    saved = await save()
-    await log.requireInPlace(saved.path)
   }
   if (saved?.step !== pretrainer.step) saved = await save()
   await log.requireInPlace(saved.path)

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import { encoderStatement } from '../../src/alignment/stated-encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
@@ -10,6 +10,7 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { MetricsLog } from '../../src/training/metrics.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { stripedDataset } from './striped-dataset.ts'
 
@@ -89,6 +90,23 @@ describe('an encoder of one’s own', () => {
     )
     await expect(loadEncoder('vit')).rejects.toThrow('vit=RUN/encoder.safetensors')
   })
+})
+
+test('where the log cannot be written at the end of a segment, its steps are saved', async () => {
+  const out = temporaryFolder()
+  const flush = vi.spyOn(MetricsLog.prototype, 'flush').mockRejectedValueOnce(new Error('the disk is full'))
+  const notices: string[] = []
+  const run = pretrainEncoder({
+    data: stripedDataset({ count: 8 }),
+    out,
+    device: 'cpu',
+    configuration: { ...TINY, steps: 2 },
+    onNotice: (sentence) => void notices.push(sentence),
+  })
+  await expect(run).rejects.toThrow('the disk is full')
+  flush.mockRestore()
+  expect(readdirSync(join(out, 'checkpoints'))).toEqual(['0000002'])
+  expect(notices).toEqual([expect.stringContaining('The steps until the failure are saved')])
 })
 
 test('a run that goes on may save more often, and keeps that', async () => {
