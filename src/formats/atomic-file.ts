@@ -5,6 +5,7 @@ import * as z from 'zod'
 import { requirePath } from '../configuration/path-argument.ts'
 import { FileAccessError } from './errors.ts'
 import { ifThere } from './if-there.ts'
+import { runs } from './running-process.ts'
 
 /** A file being written. `write` writes all of `data`, wherever `position` is. */
 export interface WritableFile {
@@ -275,12 +276,12 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
   await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
 }
 
-/** Of this machine alone, for machines may share a file system, and a number tells a process of one of them. */
-const TEMPORARY = `.${encodeURIComponent(hostname())}.tmp-`
+/** Of this machine, for machines may share a file system, and a number tells a process of one of them. */
+const OF_THIS_MACHINE = `.${encodeURIComponent(hostname())}`
 
 /** Where this process writes a file that is not whole yet; what a kill leaves of it, a later process removes. */
 export function temporaryPath(path: string): string {
-  return `${path}${TEMPORARY}${process.pid}`
+  return `${path}${OF_THIS_MACHINE}.tmp-${process.pid}`
 }
 
 /** By the folder, which may be long: to look through it for each of its files would cost more than to write them. */
@@ -292,24 +293,24 @@ function removeLeftoversOnce(folder: string): Promise<void> {
   return begun
 }
 
+export interface RemoveLeftoversOptions {
+  /** What those of other machines were writing too, of which nothing is known here: for who has the folder to himself. Default: false. */
+  readonly ofOtherMachines?: boolean
+}
+
 /**
  * Removes what processes of this machine that run no more were writing in a folder: gigabytes, maybe, which nobody else's number would write
  * over. Never throws: that one cannot be removed is no reason not to write.
  */
-async function removeLeftovers(folder: string): Promise<void> {
+export async function removeLeftovers(
+  folder: string,
+  { ofOtherMachines = false }: RemoveLeftoversOptions = {},
+): Promise<void> {
   const names = await readdir(folder).catch((): string[] => [])
   const left = names.filter((name) => {
-    const [, pid] = name.split(TEMPORARY)
-    return pid !== undefined && /^\d+$/.test(pid) && !runs(Number(pid))
+    const [, written, pid] = /^(.*)\.tmp-(\d+)$/.exec(name) ?? []
+    if (written === undefined) return false
+    return written.endsWith(OF_THIS_MACHINE) ? !runs(Number(pid)) : ofOtherMachines
   })
   await Promise.allSettled(left.map((name) => rm(join(folder, name), { force: true })))
-}
-
-/** Whether a process of this number runs, whoever's it is. */
-function runs(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
 }

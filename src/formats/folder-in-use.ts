@@ -11,6 +11,7 @@ import * as z from 'zod'
 import { temporaryPath, writeWhole } from './atomic-file.ts'
 import { FileAccessError } from './errors.ts'
 import { ifThere } from './if-there.ts'
+import { runs } from './running-process.ts'
 
 /** In the folder while a process has it. */
 export const IN_USE_FILE = 'in-use.json'
@@ -87,7 +88,7 @@ async function obtain(file: string, own: string, makeLink: MakeLink): Promise<Ho
     const left = await ifThere(readFile(file, 'utf8'))
     if (left === undefined) continue
     const holder = holderOf(left)
-    if (holder && (await runs(holder))) return holder
+    if (holder && (await isThere(holder))) return holder
     const mayWait = performance.now() < deadline
     if (holder || !mayWait) {
       const successor = `${file}.successor`
@@ -122,7 +123,7 @@ async function create(file: string, text: string, makeLink: MakeLink): Promise<b
     return true
   } catch (error) {
     const { code = '', syscall } = error as NodeJS.ErrnoException
-    // A training that has just begun here has removed the draft: its file is there.
+    // A training that has just begun, on another machine, has removed the draft: its file is there.
     if (syscall === 'link' && (code === 'EEXIST' || code === 'ENOENT')) return false
     if (syscall !== 'link' || !NO_LINKS.has(code)) throw error
   } finally {
@@ -159,7 +160,7 @@ function holderOf(text: string): Holder | undefined {
   }
 }
 
-async function runs({ host, pid, began }: Holder): Promise<boolean> {
+async function isThere({ host, pid, began }: Holder): Promise<boolean> {
   return host === hostname() && began === (await beginningOf(pid))
 }
 
@@ -174,11 +175,5 @@ async function beginningOf(pid: number): Promise<string | undefined> {
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return fields[0] === 'Z' ? undefined : fields[19]
   }
-  if (process.platform === 'linux') return undefined
-  try {
-    process.kill(pid, 0)
-    return ''
-  } catch {
-    return undefined
-  }
+  return process.platform !== 'linux' && runs(pid) ? '' : undefined
 }

@@ -1,15 +1,13 @@
 /**
  * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
  */
-import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { requireAlike } from '../distributed/require-alike.ts'
 import { ALONE, StepImpossible, type World } from '../distributed/world.ts'
-import { writeWhole } from '../formats/atomic-file.ts'
+import { removeLeftovers, writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
-import { ifThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { type AnyTransformer, transformerConfigSchema, transformerFromConfig } from '../models/transformer-kinds.ts'
@@ -191,7 +189,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     })
     if (options.resume && leads) {
       inUse = await FolderInUse.take(out)
-      await removeLeftovers(out)
+      await removeLeftoversOf(out)
     }
     // Of one process nobody asks for the digest, which takes a moment where there are millions of images.
     const trained = world.size === 1 ? configuration : { ...configuration, dataDigest: data.digest }
@@ -393,11 +391,8 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
   return created
 }
 
-/** Removes what a killed run left half written. */
-async function removeLeftovers(out: string): Promise<void> {
+/** Removes what a killed run left half written, on this machine or another. */
+async function removeLeftoversOf(out: string): Promise<void> {
   await tidyCheckpoints(join(out, CHECKPOINTS))
-  for (const folder of [out, join(out, SAMPLES)]) {
-    const names = (await ifThere(readdir(folder))) ?? []
-    for (const name of names) if (/\.tmp-\d+$/.test(name)) await rm(join(folder, name), { force: true })
-  }
+  for (const folder of [out, join(out, SAMPLES)]) await removeLeftovers(folder, { ofOtherMachines: true })
 }

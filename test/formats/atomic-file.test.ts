@@ -8,6 +8,7 @@ import {
   AtomicFile,
   type AtomicWriteOptions,
   nodeFileSystem,
+  removeLeftovers,
   writeAtomically,
   writeWhole,
 } from '../../src/formats/atomic-file.ts'
@@ -116,6 +117,17 @@ describe('what a killed process was writing goes when another writes in its fold
     await writeFile(join(folder, name), 'half')
     await writeWhole(join(folder, 'a'), 'whole')
     expect((await readdir(folder)).sort()).toEqual(stays ? ['a', name].sort() : ['a'])
+  })
+
+  test('of every machine, for who has the folder to himself', async () => {
+    const folder = await temporaryFolder()
+    const [running, ofOthers] = [`a.${here}.tmp-${process.ppid}`, ['a.tmp-1', `a.not-${here}.tmp-${process.ppid}`]]
+    const names = [running, ...ofOthers, `a.${here}.tmp-${dead}`, 'a', 'a.tmp-', `a.tmp-${dead}.png`]
+    for (const name of names) await writeFile(join(folder, name), '')
+    await removeLeftovers(folder)
+    expect((await readdir(folder)).sort()).toEqual([running, ...ofOthers, 'a', 'a.tmp-', `a.tmp-${dead}.png`].sort())
+    await removeLeftovers(folder, { ofOtherMachines: true })
+    expect((await readdir(folder)).sort()).toEqual([running, 'a', 'a.tmp-', `a.tmp-${dead}.png`].sort())
   })
 
   test('one that cannot be removed is no reason not to write', async () => {
