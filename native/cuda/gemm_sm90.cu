@@ -41,6 +41,7 @@ Finish finishOf(const GemmArgs& args) {
     case GemmEpilogueKind::biasSilu: return ifHalves(Finish::silu);
     case GemmEpilogueKind::biasGeluTanh: return ifHalves(Finish::geluTanh);
     case GemmEpilogueKind::biasGeluErf: return ifHalves(Finish::geluErf);
+    case GemmEpilogueKind::biasQuickGelu: return ifHalves(Finish::quickGelu);
     case GemmEpilogueKind::biasGatedResidual: {
       const bool oneGateATile = e.gateStride == 0 || e.rowsPerGate % kTileRows == 0 || e.rowsPerGate >= args.m;
       return floats && oneGateATile ? Finish::gatedResidual : Finish::general;

@@ -12,7 +12,7 @@ namespace repa::cuda {
 
 /// How a consumer finishes its sums: by way of shared memory, whatever follows (gemm_sm90_slabs.cuh), or straight from registers
 /// (gemm_sm90_finish.cuh).
-enum class Finish : uint8_t { general, store, silu, geluTanh, geluErf, gatedResidual, siluBackward, geluTanhBackward };
+enum class Finish : uint8_t { general, store, silu, geluTanh, geluErf, quickGelu, gatedResidual, siluBackward, geluTanhBackward };
 
 struct Sm90Instance {
   GemmLayout layout;
@@ -21,7 +21,8 @@ struct Sm90Instance {
 constexpr Sm90Instance kSm90Instances[] = {
     {GemmLayout::forward, Finish::general},        {GemmLayout::forward, Finish::store},
     {GemmLayout::forward, Finish::silu},           {GemmLayout::forward, Finish::geluTanh},
-    {GemmLayout::forward, Finish::geluErf},        {GemmLayout::forward, Finish::gatedResidual},
+    {GemmLayout::forward, Finish::geluErf},        {GemmLayout::forward, Finish::quickGelu},
+    {GemmLayout::forward, Finish::gatedResidual},
     {GemmLayout::inputGradient, Finish::general},  {GemmLayout::inputGradient, Finish::store},
     {GemmLayout::inputGradient, Finish::siluBackward}, {GemmLayout::inputGradient, Finish::geluTanhBackward},
     {GemmLayout::weightGradient, Finish::general}, {GemmLayout::weightGradient, Finish::store},

@@ -25,7 +25,8 @@ namespace repa::cuda {
 template <Finish finish>
 inline constexpr bool kReadsPreActivations = finish == Finish::siluBackward || finish == Finish::geluTanhBackward;
 template <Finish finish>
-inline constexpr bool kIsActivation = finish == Finish::silu || finish == Finish::geluTanh || finish == Finish::geluErf;
+inline constexpr bool kIsActivation =
+    finish == Finish::silu || finish == Finish::geluTanh || finish == Finish::geluErf || finish == Finish::quickGelu;
 
 constexpr int kStripColumns = 64;  // what a line of 128 bytes holds
 constexpr int kHalfColumns = 32;   // as many floats in a line
@@ -338,6 +339,7 @@ class DirectFinish {
   __device__ __forceinline__ static float activation(float p) {
     if constexpr (finish == Finish::silu) return silu<T>(p);
     else if constexpr (finish == Finish::geluErf) return geluErf<T>(p);
+    else if constexpr (finish == Finish::quickGelu) return quickGelu<T>(p);
     else return geluTanh<T>(p);
   }
   __device__ __forceinline__ static float slope(float p) {

@@ -193,7 +193,7 @@ function wideTiles(draw, dtype) {
   const [x, w, dOut, pre] = [draw(1, m, k), draw(n, k), draw(m, k), draw(m, n)]
   for (const tile of ['128x192', '128x256']) {
     process.env.REPA_GEMM = `wgmma-${tile}`
-    for (const kind of ['none', 'silu', 'gelu-tanh', 'gelu-erf']) native.linear(x, w, f32(n), kind, true, dtype)
+    for (const kind of ['none', ...FUNCTIONS]) native.linear(x, w, f32(n), kind, true, dtype)
     native.linearScaledResidual(x, w, f32(n), f32(1, m, n), f32(n))
     // Rows that a tile's lower half has none of: a second gate would lie behind the only one.
     native.linearGatedResidual(draw(1, 40, k), w, f32(n), f32(1, 40, n), f32(1, 1, n), 0, true)

@@ -34,8 +34,9 @@ interface Operands {
 
 type Dtype = 'bf16' | 'f16'
 
-const forward = (kind: 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf', out?: 'f32') => (t: Operands, dtype: Dtype) =>
-  native().linear(t.x, t.weight, t.bias, kind, kind !== 'none', out ?? dtype)
+const forward =
+  (kind: 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu', out?: 'f32') => (t: Operands, dtype: Dtype) =>
+    native().linear(t.x, t.weight, t.bias, kind, kind !== 'none', out ?? dtype)
 const inputGradient = (kind: 'none' | 'silu' | 'gelu-tanh') => (t: Operands) => {
   const sums = kind === 'none' ? null : t.f32(COLUMNS)
   const dX = native().linearInputGradient(t.x, t.weightOfSums, kind === 'none' ? null : t.pre, kind, sums, true)
@@ -48,6 +49,7 @@ const CASES: Record<string, (t: Operands, dtype: Dtype) => (NativeTensor | null)
   'forward, SiLU, pre-activations kept': forward('silu'),
   'forward, GELU (tanh), pre-activations kept': forward('gelu-tanh'),
   'forward, GELU, pre-activations kept': forward('gelu-erf'),
+  "forward, CLIP's GELU, pre-activations kept": forward('quick-gelu'),
   'forward, gate, residual': (t) =>
     native().linearGatedResidual(t.x, t.weight, t.bias, t.residual, t.modulation, 1, true),
   'forward, scaled residual': (t) => [native().linearScaledResidual(t.x, t.weight, t.bias, t.residual, t.bias)],
