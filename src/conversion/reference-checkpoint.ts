@@ -23,6 +23,7 @@ import { withCanonicalNames } from '../models/state-dict-names.ts'
 import { requireAsStated, requireTensorsOf } from '../models/stated-model.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
+import { entriesOfRole } from '../training/checkpoint-files.ts'
 import { trainingSchema } from '../training/configuration.ts'
 import { REPA_ADAMW } from '../training/optimizer.ts'
 import { GRAD_SCALER_KEY, gradScalerOf, lossScalingIn } from './grad-scaler.ts'
@@ -34,14 +35,7 @@ import {
   referenceArgumentsSchema,
   trainingConfigurationOf,
 } from './reference-arguments.ts'
-import {
-  entriesOfRole,
-  fitted,
-  headersOf,
-  type TensorSources,
-  type TrainingCheckpoint,
-  zeros,
-} from './training-checkpoint.ts'
+import { fitted, headersOf, type TensorSources, type TrainingCheckpoint, zeros } from './training-checkpoint.ts'
 
 type TorchDictionary = Map<TorchValue, TorchValue>
 

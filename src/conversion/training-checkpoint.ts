@@ -3,7 +3,7 @@ import type { StateEntry } from '../nn/parameter-list.ts'
 import { requireFit, type StateSource } from '../nn/state-dict.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import type { CheckpointState } from '../training/checkpoint.ts'
-import type { CheckpointRole } from '../training/checkpoint-files.ts'
+import { type CheckpointRole, entriesOfRole } from '../training/checkpoint-files.ts'
 
 /** Tensors by name, in their order, not yet read. */
 export type TensorSources = ReadonlyMap<string, TensorSource>
@@ -38,12 +38,6 @@ export function fitted(
   const wanted = entriesOfRole(entries, role)
   requireFit(wanted, headersOf(`${path}: ${ROLE_NAMES[role]}`, tensors))
   return new Map(wanted.map(({ name }) => [name, tensors.get(name)!]))
-}
-
-/** Moments exist for trainable parameters only. */
-export function entriesOfRole(entries: readonly StateEntry[], role: CheckpointRole): readonly StateEntry[] {
-  const isMoment = role === 'firstMoments' || role === 'secondMoments'
-  return entries.filter(({ parameter }) => !isMoment || parameter.trainable)
 }
 
 /** What AdamW's moments are before the first update. */

@@ -1,3 +1,4 @@
+import { roundHalfEven } from '../tensor/round-half-even.ts'
 import { halve, resize } from './resample.ts'
 import { cropImage, type RgbImage } from './rgb-image.ts'
 
@@ -84,12 +85,4 @@ function centerCropWide(image: RgbImage, width: number, height: number): RgbImag
 function resizeIfNeeded(image: RgbImage, width: number, height: number): RgbImage {
   if (image.width === width && image.height === height) return image
   return resize(image, width, height, 'lanczos')
-}
-
-/** Python's `round`: a half goes to the even neighbour. */
-export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x)
-  const rest = x - floor
-  if (rest !== 0.5) return Math.round(x)
-  return floor % 2 === 0 ? floor : floor + 1
 }

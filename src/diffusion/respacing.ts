@@ -1,3 +1,5 @@
+import { roundHalfEven } from '../tensor/round-half-even.ts'
+
 /**
  * Which steps of a diffusion of `total` steps a sampler takes (space_timesteps), ascending. `respacing` is a number of steps ("250");
  * numbers for as many equal sections ("10,15,20"); or "ddimN", N steps of one integer stride from 0.
@@ -24,7 +26,7 @@ export function respacedSteps(total: number, respacing: string): number[] {
     }
     const stride = count <= 1 ? 1 : (size - 1) / (count - 1)
     // Summed as the reference sums: a product would round some steps the other way.
-    for (let i = 0, at = 0; i < count; i++, at += stride) steps.add(start + roundHalfToEven(at))
+    for (let i = 0, at = 0; i < count; i++, at += stride) steps.add(start + roundHalfEven(at))
     start += size
   })
   if (steps.size === 0) throw new RangeError(`The respacing ${respacing} takes no step.`)
@@ -36,12 +38,4 @@ function stridedSteps(total: number, count: number): number[] {
     if (Math.ceil(total / stride) === count) return Array.from({ length: count }, (_, i) => i * stride)
   }
   throw new RangeError(`No integer stride takes ${count} of ${total} steps (respacing ddim${count}).`)
-}
-
-/** Python's round(). */
-function roundHalfToEven(value: number): number {
-  const floor = Math.floor(value)
-  const rest = value - floor
-  if (rest !== 0.5) return Math.round(value)
-  return floor % 2 === 0 ? floor : floor + 1
 }

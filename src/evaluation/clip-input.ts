@@ -1,6 +1,6 @@
 import { resize } from '../data/resample.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
-import { roundHalfEven } from '../data/transforms.ts'
+import { roundHalfEven } from '../tensor/round-half-even.ts'
 
 /**
  * A picture as CLIP's image tower sees it, in bytes: the shorter side scaled to `size` by Pillow's bicubic filter, with antialias, then the

@@ -1,12 +1,9 @@
-import { betaSchedule } from '../diffusion/beta-schedule.ts'
+import { DIFFUSION_STEPS, gaussianDiffusion } from '../diffusion/gaussian-diffusion.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { add, scale } from '../tensor/ops/elementwise.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { Tensor } from '../tensor/tensor.ts'
-
-/** Steps of DiT's diffusion. */
-const DIFFUSION_STEPS = 1000
 
 export interface NoisyInput {
   readonly x: Tensor
@@ -30,8 +27,7 @@ export function noisyInput(
   const { device } = clean
   if (model.config.kind === 'DiT') {
     const step = Math.round(level * (DIFFUSION_STEPS - 1))
-    const betas = betaSchedule('linear', DIFFUSION_STEPS)
-    const signal = betas.subarray(0, step + 1).reduce((product, beta) => product * (1 - beta), 1)
+    const signal = gaussianDiffusion({ steps: DIFFUSION_STEPS }).alphasCumprod[step]!
     const x = add(scale(clean, Math.sqrt(signal)), scale(noise, Math.sqrt(1 - signal)))
     return { x, t: Tensor.full([batch], step, device) }
   }

@@ -46,9 +46,9 @@ export const OPTIMIZER_FILE: CheckpointFile = {
 }
 
 /** The entries that a role covers: moments exist for trainable parameters only. */
-function entriesOf(model: Model, role: ArenaRole): StateEntry[] {
-  const moments = role === 'firstMoments' || role === 'secondMoments'
-  return model.entries.filter(({ parameter }) => !moments || parameter.trainable)
+export function entriesOfRole(entries: readonly StateEntry[], role: ArenaRole): StateEntry[] {
+  const isMoment = role === 'firstMoments' || role === 'secondMoments'
+  return entries.filter(({ parameter }) => !isMoment || parameter.trainable)
 }
 
 /** A role's tensors, read when they are written: from the arena's array that `arrayOf`, called once, then names. Default: the role's own. */
@@ -58,7 +58,7 @@ export function arenaTensors(
   arrayOf: () => ArenaRole = () => role,
 ): SafetensorsSource[] {
   let array: ArenaRole | undefined
-  return entriesOf(model, role).map((entry) => ({
+  return entriesOfRole(model.entries, role).map((entry) => ({
     name: entry.name,
     dtype: 'f32' as const,
     shape: entry.shape,
@@ -252,7 +252,7 @@ export async function loadArena(
         shapeOf: (name) => opened.tensors.get(prefix + name)!.shape,
         read: (name) => opened.read(prefix + name),
       }
-      await loadState(entriesOf(model, role), model.arena, array ?? role, source)
+      await loadState(entriesOfRole(model.entries, role), model.arena, array ?? role, source)
     }
   }
 }
