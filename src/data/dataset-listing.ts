@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
+import { parseJson } from '../configuration/json.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { isThere } from '../formats/if-there.ts'
 import { type DatasetInfo, datasetInfo, type FeatureSettings, type LatentSettings } from './dataset-info.ts'
-import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
+import { type Labels, labelsBy, parseDatasetJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { LAYOUT } from './layout.ts'
@@ -226,8 +228,13 @@ export function lacksRecorded(path: string, part: string): string {
   return `'${path}' has no ${part}, of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`
 }
 
-/** What `dataset-info.json` says; undefined where another tool made the set. */
+/**
+ * What `dataset-info.json` says; undefined where another tool made the set.
+ *
+ * @throws {AnotherVersionError} for what this version does not know; {ConfigurationError} for what no version has stored
+ */
 export async function readInfo(path: string): Promise<DatasetInfo | undefined> {
   const file = join(path, LAYOUT.info)
-  return (await isThere(file)) ? parseJson(datasetInfo, await readFile(file, 'utf8'), file) : undefined
+  if (!(await isThere(file))) return undefined
+  return parseStored(datasetInfo, parseJson(await readFile(file, 'utf8'), file), file)
 }

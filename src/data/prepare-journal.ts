@@ -1,8 +1,9 @@
 import { type FileHandle, open, readFile, truncate } from 'node:fs/promises'
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { FileAccessError } from '../formats/errors.ts'
 import { type Preparation, preparation, skippedImage } from './dataset-info.ts'
-import { parseJson } from './dataset-json.ts'
 
 const journalHead = z.strictObject({ settings: preparation })
 const takenImage = z.strictObject({ name: z.string(), label: z.int() })
@@ -37,8 +38,13 @@ export class PrepareJournal {
 
   static async create(path: string, settings: Preparation): Promise<PrepareJournal> {
     const journal = new PrepareJournal(path, await open(path, 'wx'))
-    await journal.#write([{ settings }])
-    return journal
+    try {
+      await journal.#write([{ settings }])
+      return journal
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
   }
 
   /** Opens a journal to go on with it. A last line that a kill cut short is dropped. */
@@ -46,11 +52,11 @@ export class PrepareJournal {
     const bytes = await readFile(path)
     const end = bytes.lastIndexOf('\n') + 1
     const [head, ...lines] = bytes.toString('utf8', 0, end).split('\n').slice(0, -1)
-    const settings = head === undefined ? undefined : parseJson(journalHead, head, path).settings
+    const settings = head === undefined ? undefined : parseStored(journalHead, parseJson(head, path), path).settings
     const entries: JournalEntry[] = []
     let latents = 0
     for (const line of lines) {
-      const entry = parseJson(journalLine, line, path)
+      const entry = parseStored(journalLine, parseJson(line, path), path)
       if ('latents' in entry) latents = entry.latents
       else entries.push(entry)
     }

@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { AnotherVersionError } from '../../src/configuration/stored.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { encodeNpy } from '../../src/formats/npy.ts'
@@ -142,6 +143,13 @@ describe('Dataset.open', () => {
   })
 
   const latent2 = 'vae-sd/00000/img-mean-std-00000002.npy'
+  test('of a newer version says that it is', async () => {
+    const info = JSON.stringify({ ...JSON.parse(MIRRORED['dataset-info.json']), depth: 16 })
+    const opening = Dataset.open(write({ ...MIRRORED, 'dataset-info.json': info }))
+    await expect(opening).rejects.toThrow('Another version of repa-native wrote that, or somebody by hand')
+    await expect(opening).rejects.toThrow(AnotherVersionError)
+  })
+
   const image2 = 'images/00000/img00000002.png'
   test.each<[string, Record<string, Uint8Array | string>, string[], string]>([
     ['a folder that is no data set', { 'a/1.png': png(8) }, [], "has no folder 'images'. Prepare it first."],
@@ -237,7 +245,13 @@ describe('Dataset.open', () => {
       'a damaged dataset-info.json',
       { ...PIXELS_ONLY, 'dataset-info.json': '{"format":"other"}' },
       [],
-      "dataset-info.json': at format:",
+      'dataset-info.json: format is "other": expected "repa-native-dataset-1"',
+    ],
+    [
+      'a dataset-info.json that is no JSON',
+      { ...PIXELS_ONLY, 'dataset-info.json': '{"format":' },
+      [],
+      'dataset-info.json is not JSON',
     ],
   ])('refuses %s', async (_, files, without, message) => {
     await expect(Dataset.open(write(files, without))).rejects.toThrow(message)
