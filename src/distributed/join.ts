@@ -93,7 +93,13 @@ async function withOthersOf<Result>(
   const { port } = server.address() as AddressInfo
   const token = randomBytes(16).toString('hex')
   hasStartedOthers = true
-  const others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
+  let others: OtherProcesses
+  try {
+    others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
+  } catch (error) {
+    server.close()
+    throw error
+  }
   try {
     const { group, id } = await LeadingGroup.gather(server, {
       size,

@@ -30,6 +30,11 @@ export class JoinedWorld implements World {
       return new JoinedWorld(group, await Promise.race([opening, group.failure]))
     } catch (error) {
       group.fail((error as Error).message)
+      // One that opens after the group has failed is nobody's.
+      void opening.then(
+        (late) => late.dispose(),
+        () => {},
+      )
       Communicator.discard(place.device, place.id)
       throw error
     }

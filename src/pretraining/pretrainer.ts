@@ -68,14 +68,19 @@ export class Pretrainer implements AsyncDisposable {
     this.#batches = this.#openLoader()
     this.method = createMethod(options.method, { ...options, learningRate: options.learningRate })
     const { model } = this.method
-    model.computeIn(precision.dtype)
     this.#tf32 = precision.tf32
-    const plain = new Set(model.entries.filter(({ shape }) => shape.length < 2).map(({ parameter }) => parameter))
-    this.optimizer = new AdamW(model.arena, {
-      ...this.method.optimizer,
-      lossScale: precision.lossScale,
-      undecayed: model.arena.rangesOf((parameter) => plain.has(parameter)),
-    })
+    try {
+      model.computeIn(precision.dtype)
+      const plain = new Set(model.entries.filter(({ shape }) => shape.length < 2).map(({ parameter }) => parameter))
+      this.optimizer = new AdamW(model.arena, {
+        ...this.method.optimizer,
+        lossScale: precision.lossScale,
+        undecayed: model.arena.rangesOf((parameter) => plain.has(parameter)),
+      })
+    } catch (error) {
+      this.method[Symbol.dispose]()
+      throw error
+    }
   }
 
   /** Steps made so far. */

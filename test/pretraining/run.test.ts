@@ -7,7 +7,9 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
+import { ParameterArena } from '../../src/nn/parameter-arena.ts'
 import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
@@ -91,6 +93,28 @@ describe('an encoder of one’s own', () => {
     await expect(loadEncoder('vit')).rejects.toThrow('vit=RUN/encoder.safetensors')
   })
 })
+
+test.each(['mae', 'dino'] as const)(
+  'where memory does not do for the moments of %s, nothing is left',
+  async (method) => {
+    const data = stripedDataset({ count: 8 })
+    const before = memoryStats('cpu').liveBytes
+    const { array } = ParameterArena.prototype
+    const spy = vi.spyOn(ParameterArena.prototype, 'array').mockImplementation(function (this: ParameterArena, role) {
+      if (role === 'secondMoments') throw new Error('no memory')
+      return array.call(this, role)
+    })
+    const run = pretrainEncoder({
+      data,
+      out: temporaryFolder(),
+      device: 'cpu',
+      configuration: { ...TINY, method, steps: 1 },
+    })
+    await expect(run).rejects.toThrow('no memory')
+    spy.mockRestore()
+    expect(memoryStats('cpu').liveBytes).toBe(before)
+  },
+)
 
 test('where the log cannot be written at the end of a segment, its steps are saved', async () => {
   const out = temporaryFolder()
