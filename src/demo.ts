@@ -32,6 +32,7 @@ export interface DemoOptions {
   /** Called as each part begins. */
   readonly onPhase?: (sentence: string) => void
   readonly onStep?: (step: TrainingStep, secondsLeft: number) => void
+  /** Things to tell the user of the training: a sentence each. */
   readonly onNotice?: (sentence: string) => void
 }
 
@@ -127,9 +128,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
       onStep?.(step, Math.max(0, seconds - step.seconds))
       if (step.seconds >= seconds) time.abort()
     },
-    onNotice: (sentence) => {
-      if (signal?.aborted) onNotice?.(sentence)
-    },
+    onNotice: (sentence) => onNotice?.(sentence),
   })
   signal?.throwIfAborted()
 
