@@ -1,6 +1,5 @@
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
-import { type AtomicWriteOptions, writeAtomically } from './atomic-file.ts'
 import { dataViewOf } from './byte-order.ts'
 import { FileFormatError } from './errors.ts'
 import { parseNpyDictionary } from './npy-dictionary.ts'
@@ -106,16 +105,6 @@ export function encodeNpy(tensor: HostTensor): Uint8Array {
   bytes.set(header)
   bytes.set(tensor.data, header.length)
   return bytes
-}
-
-/** Writes a `.npy` file, which appears under its name only when it is whole. */
-export async function writeNpy(path: string, tensor: HostTensor, options: AtomicWriteOptions = {}): Promise<void> {
-  requireWhole(tensor)
-  const header = npyHeader(tensor)
-  await writeAtomically(path, options, async (file) => {
-    await file.append(header)
-    await file.append(tensor.data)
-  })
 }
 
 function requireWhole({ dtype, shape, data }: HostTensor): void {

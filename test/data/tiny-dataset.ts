@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { encodePng } from '../../src/data/png.ts'
-import { writeNpy } from '../../src/formats/npy.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { writeNpy } from '../formats/write-npy.ts'
 import { syntheticImage } from './synthetic-image.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 

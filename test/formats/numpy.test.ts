@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { deflateRawSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
-import { encodeNpy, npyHeader, parseNpy, readNpy, writeNpy } from '../../src/formats/npy.ts'
+import { encodeNpy, npyHeader, parseNpy, readNpy } from '../../src/formats/npy.ts'
 import { NpzFile, NpzWriter } from '../../src/formats/npz.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { ZipWriter } from '../../src/formats/zip-writer.ts'
@@ -11,6 +11,7 @@ import { type HostTensor, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
+import { writeNpy } from './write-npy.ts'
 
 const NUMPY_DTYPES = ALL_DTYPES.filter((dtype) => dtype !== 'bf16')
 
@@ -31,10 +32,9 @@ describe('npy', () => {
     const path = join(await temporaryFolder(), 'a.npy')
     for (const shape of SHAPES) {
       const tensor = patternTensor(dtype, shape)
-      await writeNpy(path, tensor, { fsync: true })
+      await writeNpy(path, tensor)
       expectSameTensor(await readNpy(path), tensor, `${dtype} [${shape}]`)
       expect(npyHeader(tensor).length % 64).toBe(0)
-      expect((await readFile(path)).equals(encodeNpy(tensor))).toBe(true)
     }
   })
 
@@ -142,12 +142,10 @@ describe('npy', () => {
     }
   })
 
-  test('what NumPy has not is not written', async () => {
-    const folder = await temporaryFolder()
-    await expect(writeNpy(join(folder, 'a.npy'), patternTensor('bf16', [2]))).rejects.toThrow(/NumPy has no bf16/)
+  test('what NumPy has not is not written', () => {
+    expect(() => encodeNpy(patternTensor('bf16', [2]))).toThrow(/NumPy has no bf16/)
     const short = { ...patternTensor('f32', [2]), shape: [3] }
-    await expect(writeNpy(join(folder, 'a.npy'), short)).rejects.toThrow(/takes 12 bytes, but holds 8/)
-    expect(await readdir(folder)).toEqual([])
+    expect(() => encodeNpy(short)).toThrow(/takes 12 bytes, but holds 8/)
   })
 })
 

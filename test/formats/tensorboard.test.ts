@@ -4,8 +4,8 @@ import { describe, expect, test } from 'vitest'
 import { crc32c, maskedCrc32c } from '../../src/formats/crc32c.ts'
 import { FileAccessError, FileFormatError } from '../../src/formats/errors.ts'
 import { EventWriter } from '../../src/formats/tensorboard.ts'
-import { readEvents, type TensorBoardEvent } from '../../src/formats/tensorboard-reader.ts'
 import { temporaryFolder } from './temporary-folder.ts'
+import { readEvents, type TensorBoardEvent } from './tensorboard-reader.ts'
 
 /** One red pixel. */
 const png = Buffer.from(

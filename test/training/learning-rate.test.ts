@@ -3,7 +3,6 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
-import { readEvents } from '../../src/formats/tensorboard-reader.ts'
 import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
 import {
@@ -17,6 +16,7 @@ import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { readEvents } from '../formats/tensorboard-reader.ts'
 import { BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 /** The rates of steps 0, 1, 2 and so on where the whole one is 8. */

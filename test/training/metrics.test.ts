@@ -5,9 +5,9 @@ import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
-import { readEvents, type TensorBoardEvent } from '../../src/formats/tensorboard-reader.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
+import { readEvents, type TensorBoardEvent } from '../formats/tensorboard-reader.ts'
 
 const PNG = encodePng(new Uint8Array(3), 1, 1, 3)
 

@@ -1,8 +1,7 @@
-import { dataViewOf } from './byte-order.ts'
-import { maskedCrc32c } from './crc32c.ts'
-import { FileFormatError } from './errors.ts'
-import { doubleOfBits, floatOfBits, protobufFields } from './protobuf.ts'
-import { RandomAccessFile } from './random-access-file.ts'
+import { dataViewOf } from '../../src/formats/byte-order.ts'
+import { maskedCrc32c } from '../../src/formats/crc32c.ts'
+import { FileFormatError } from '../../src/formats/errors.ts'
+import { RandomAccessFile } from '../../src/formats/random-access-file.ts'
 import {
   EVENT,
   IMAGE,
@@ -13,7 +12,8 @@ import {
   SUMMARY,
   TENSOR,
   VALUE,
-} from './tensorboard-protocol.ts'
+} from '../../src/formats/tensorboard-protocol.ts'
+import { doubleOfBits, floatOfBits, protobufFields } from './protobuf-reader.ts'
 
 export type TensorBoardValue =
   | { readonly kind: 'scalar'; readonly tag: string; readonly value: number }
