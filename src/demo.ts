@@ -19,6 +19,7 @@ import type { Device } from './tensor/device.ts'
 import type { TrainingOptions } from './training/configuration.ts'
 import { type LoadedModel, loadModel } from './training/load-model.ts'
 import { train } from './training/run.ts'
+import { gridName, RUN_LAYOUT } from './training/run-layout.ts'
 import type { TrainingStep } from './training/trainer-options.ts'
 
 export interface DemoOptions {
@@ -133,7 +134,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   signal?.throwIfAborted()
 
   onPhase?.(`sampling ${SAMPLES_PER_CLASS} of every class after ${result.step} steps`)
-  const grid = join(run, 'samples', `${String(result.step).padStart(7, '0')}.png`)
+  const grid = join(run, RUN_LAYOUT.samples, gridName(result.step))
   const loaded = await loadModel(run, { device })
   using model = loaded.model
   await sampleToFolder(model, {

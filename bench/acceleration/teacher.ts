@@ -8,7 +8,7 @@ import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { ENCODER_FILE, pretrainEncoder } from '../../src/pretraining/run.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { openFeatureEncoder } from '../../src/training/feature-encoder.ts'
-import { CONFIG_FILE } from '../../src/training/run-configuration.ts'
+import { RUN_LAYOUT } from '../../src/training/run-layout.ts'
 import type { Terminal } from './data-sets.ts'
 import { isThere } from './json-file.ts'
 import type { Places } from './places.ts'
@@ -57,7 +57,7 @@ async function trainedTeacher(size: Size, places: Places, { device, terminal }: 
       configuration,
       device,
       signal,
-      resume: await isThere(join(places.teacher, CONFIG_FILE)),
+      resume: await isThere(join(places.teacher, RUN_LAYOUT.configuration)),
       onStart: ({ step, configuration: { method, steps } }) => {
         bar = terminal.progress({ label: `teacher (${method})`, unit: 'steps', total: steps, initial: step })
       },

@@ -1,9 +1,8 @@
 import { join } from 'node:path'
 import type { Device } from '../../src/tensor/device.ts'
-import { CHECKPOINTS, checkpointName } from '../../src/training/checkpoint-files.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
-import { CONFIG_FILE } from '../../src/training/run-configuration.ts'
+import { checkpointName, RUN_LAYOUT } from '../../src/training/run-layout.ts'
 import type { Terminal } from './data-sets.ts'
 import { isThere } from './json-file.ts'
 import type { Arm } from './places.ts'
@@ -37,7 +36,8 @@ export function configurationOf(size: Size, seed: number, arm: Arm, teacher: Tea
   }
 }
 
-export const checkpointOf = (run: string, step: number): string => join(run, CHECKPOINTS, checkpointName(step))
+export const checkpointOf = (run: string, step: number): string =>
+  join(run, RUN_LAYOUT.checkpoints, checkpointName(step))
 
 /** Trains one run to its end, from where an earlier call left it. */
 export async function trainRun(options: TrainingRunOptions): Promise<void> {
@@ -52,7 +52,7 @@ export async function trainRun(options: TrainingRunOptions): Promise<void> {
       device,
       signal: terminal.signal,
       configuration: configurationOf(size, seed, arm, teacher),
-      resume: await isThere(join(out, CONFIG_FILE)),
+      resume: await isThere(join(out, RUN_LAYOUT.configuration)),
       onStart: ({ step }) => {
         bar = terminal.progress({ label: `seed ${seed}, ${arm}`, unit: 'steps', total: steps, initial: step })
       },

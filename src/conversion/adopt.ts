@@ -6,10 +6,10 @@ import { requirePath } from '../configuration/path-argument.ts'
 import { isThere } from '../formats/if-there.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import type { AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
-import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import { sizesOf, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
 import { type Computation, otherComputation } from '../training/requirements.ts'
 import { requireNoRun } from '../training/run-configuration.ts'
+import { checkpointName, RUN_LAYOUT } from '../training/run-layout.ts'
 import { trainedPath } from '../training/trained-path.ts'
 import { writeCheckpointFolder } from './checkpoint-folder.ts'
 import { readTraining } from './convert.ts'
@@ -62,9 +62,9 @@ export async function adoptCheckpoint(input: string, run: string, options: Adopt
   const { training } = opened
   const saved = { ...training.state.model, path: trainedPath(training.state) }
   requireSetting(input, saved, { ...setting, ...(heads && { heads }), path, alignDepth: given.alignDepth })
-  const folders = [join(run, CHECKPOINTS), run]
+  const folders = [join(run, RUN_LAYOUT.checkpoints), run]
   const isOurs = await Promise.all(folders.map(async (folder) => !(await isThere(folder))))
-  const checkpoint = join(run, CHECKPOINTS, checkpointName(training.state.step))
+  const checkpoint = join(run, RUN_LAYOUT.checkpoints, checkpointName(training.state.step))
   const abandon = async (): Promise<void> => {
     await rm(checkpoint, { recursive: true, force: true })
     // Not what something else was put into meanwhile.

@@ -1,5 +1,5 @@
-import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
+import { checkpointName, RUN_LAYOUT } from '../training/run-layout.ts'
 import { plannedEvaluations } from './planned-evaluations.ts'
 import type { Recipe, RecipeData, RecipeEvaluation } from './recipe.ts'
 
@@ -77,7 +77,7 @@ function evaluationCommands(
   // One checkpoint may be sampled by the ODE and by the SDE.
   const isOnlyOne = evaluations.filter((other) => samplesOf(recipe.name, other) === guided).length === 1
   const samples = isOnlyOne ? guided : `${guided}-${mode}${steps}`
-  const checkpoint = `${runOf(recipe)}/${CHECKPOINTS}/${checkpointName(step)}`
+  const checkpoint = `${runOf(recipe)}/${RUN_LAYOUT.checkpoints}/${checkpointName(step)}`
   return {
     sample: line(
       ['repa', 'sample', '--checkpoint', checkpoint, '--out', samples, '--num', num, '--mode', mode, '--steps', steps],

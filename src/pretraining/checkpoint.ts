@@ -7,6 +7,7 @@
  *   buffers.safetensors       what the method keeps besides, where it does
  *   state.json                step, the optimizer's counters, the run's configuration
  */
+
 import { join } from 'node:path'
 import * as z from 'zod'
 import { parseStored } from '../configuration/stored.ts'
@@ -16,7 +17,6 @@ import { countersSchema } from '../training/checkpoint.ts'
 import {
   arenaTensors,
   type CheckpointFile,
-  checkpointName,
   EMA_FILE,
   loadArena,
   MODEL_FILE,
@@ -24,6 +24,7 @@ import {
   readCheckpointJson,
   writeCheckpointFiles,
 } from '../training/checkpoint-files.ts'
+import { checkpointName } from '../training/run-layout.ts'
 import { pretrainingSchema } from './configuration.ts'
 import type { PretrainingMethod } from './method.ts'
 import type { Pretrainer } from './pretrainer.ts'

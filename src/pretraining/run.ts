@@ -1,4 +1,5 @@
 /** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
+
 import { join } from 'node:path'
 import * as z from 'zod'
 import { aFunction, aSignal } from '../configuration/callbacks.ts'
@@ -10,12 +11,13 @@ import { FolderInUse } from '../formats/folder-in-use.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
-import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
+import { newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
 import { restoreNewest } from '../training/damaged-checkpoint.ts'
 import { logUnreported } from '../training/log-unreported.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
-import { CONFIG_FILE, requireNoRun, requireSameData, storedJson } from '../training/run-configuration.ts'
+import { requireNoRun, requireSameData, storedJson } from '../training/run-configuration.ts'
+import { RUN_LAYOUT } from '../training/run-layout.ts'
 import { saveOnFailure } from '../training/save-on-failure.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
@@ -24,7 +26,6 @@ import { writeEncoder } from './encoder-file.ts'
 import { featureStandardisation } from './feature-standardisation.ts'
 import { Pretrainer, type PretrainingStep } from './pretrainer.ts'
 
-const METRICS = 'metrics.jsonl'
 /** The encoder that a finished run leaves. */
 export const ENCODER_FILE = 'encoder.safetensors'
 
@@ -34,7 +35,7 @@ const storedSchema = z.strictObject({ data: z.string(), pretraining: pretraining
 type Stored = z.output<typeof storedSchema>
 
 /** What may be done with checkpoints whose run has lost its configuration. */
-const RESTORE = `restore the ${CONFIG_FILE} of their run and go on by --resume`
+const RESTORE = `restore the ${RUN_LAYOUT.configuration} of their run and go on by --resume`
 
 /** Side of an image from which on it has 16 patches to a side, and not 8. */
 const LARGE_IMAGES = 128
@@ -115,7 +116,7 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   const encoder = encoderOf(configuration, data)
   const statistics = await channelStatistics(data, configuration.seed, signal)
   await using pretrainer = new Pretrainer({ ...configuration, data, encoder, statistics, device })
-  const checkpoints = join(out, CHECKPOINTS)
+  const checkpoints = join(out, RUN_LAYOUT.checkpoints)
   await makeFolder(out)
   await using _inUse = await FolderInUse.take(out)
   // Another may have begun here since the configuration was resolved, and ended.
@@ -125,7 +126,7 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   if (checkpoint) await restoreNewest(checkpoint, (path) => restoreCheckpoint(path, pretrainer))
   else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
   const stored: Stored = { data: options.data, pretraining: configuration }
-  await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+  await writeWhole(join(out, RUN_LAYOUT.configuration), `${JSON.stringify(stored, null, 2)}\n`)
   const { method } = pretrainer
   options.onStart?.({
     configuration,
@@ -134,7 +135,7 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
     data,
     step: pretrainer.step,
   })
-  const log = await MetricsLog.open(out, join(out, METRICS), pretrainer.step, options.onNotice)
+  const log = await MetricsLog.open(out, join(out, RUN_LAYOUT.metrics), pretrainer.step, options.onNotice)
   try {
     const run = await runSegments(pretrainer, stored, options, log, checkpoint)
     if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
@@ -159,7 +160,7 @@ async function runSegments(
   const { steps, checkpointEvery } = stored.pretraining
   const save = async () => ({
     step: pretrainer.step,
-    path: await saveCheckpoint(join(out, CHECKPOINTS), pretrainer, stored),
+    path: await saveCheckpoint(join(out, RUN_LAYOUT.checkpoints), pretrainer, stored),
   })
   let last: PretrainingStep | undefined
   /** The last, until the log has it. */
@@ -223,9 +224,11 @@ async function resolveConfiguration(options: PretrainEncoderOptions): Promise<Pr
   const json = await storedJson(out)
   if (json === undefined) {
     await requireNoRun(out, RESTORE)
-    throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
+    throw new Error(
+      `${out} holds no run to resume: it has no ${RUN_LAYOUT.configuration}. Leave out --resume to begin one.`,
+    )
   }
-  const stored = parseStored(storedSchema, json, join(out, CONFIG_FILE))
+  const stored = parseStored(storedSchema, json, join(out, RUN_LAYOUT.configuration))
   requireSameData(stored.data, options)
   const given = parseConfiguration(pretrainingSchema.partial(), configuration, 'the configuration')
   for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {

@@ -6,6 +6,7 @@ import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { requirePath } from '../configuration/path-argument.ts'
 import { ifThere } from '../formats/if-there.ts'
+import { RUN_LAYOUT } from '../training/run-layout.ts'
 import { type Evaluation, readEvaluations } from './evaluations.ts'
 import { type JsonObject, JsonObjectSchema } from './json.ts'
 import { readMetrics } from './metrics.ts'
@@ -64,7 +65,9 @@ export async function readRuns(
   const { sampleLimit = 12, signal } = options
   const configs: JsonObject[] = []
   for (const directory of directories) configs.push(await readConfig(directory))
-  const available = await Promise.all(directories.map((directory) => listSampleSteps(join(directory, 'samples'))))
+  const available = await Promise.all(
+    directories.map((directory) => listSampleSteps(join(directory, RUN_LAYOUT.samples))),
+  )
   const shown = chooseSteps(available, sampleLimit)
   const runs: RunData[] = []
   for (const [i, directory] of directories.entries()) {
@@ -74,15 +77,15 @@ export async function readRuns(
       name: basename(resolve(directory)),
       directory: resolve(directory),
       config: configs[i]!,
-      metrics: (await ifThere(readMetrics(join(directory, 'metrics.jsonl'), signal))) ?? NO_METRICS,
+      metrics: (await ifThere(readMetrics(join(directory, RUN_LAYOUT.metrics), signal))) ?? NO_METRICS,
       samples: {
         shown: await readSampleGrids(
-          join(directory, 'samples'),
+          join(directory, RUN_LAYOUT.samples),
           steps.filter((step) => shown.has(step)),
         ),
         available: steps.length,
       },
-      evaluations: await readEvaluations(join(directory, 'evaluation')),
+      evaluations: await readEvaluations(join(directory, RUN_LAYOUT.evaluation)),
     })
   }
   return runs
@@ -94,7 +97,7 @@ export async function readRuns(
  * @throws Error where the folder has none, or it is no JSON object.
  */
 export async function readConfig(directory: string): Promise<JsonObject> {
-  const config = await readJson(join(directory, 'config.json'), JsonObjectSchema)
+  const config = await readJson(join(directory, RUN_LAYOUT.configuration), JsonObjectSchema)
   if (config !== undefined) return config
   throw new Error(`${directory}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.`)
 }

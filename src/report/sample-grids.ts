@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ifThere } from '../formats/if-there.ts'
+import { gridName } from '../training/run-layout.ts'
 
 /** A grid of samples that a run drew while it trained. */
 export interface SampleGrid {
@@ -32,11 +33,6 @@ export async function readSampleGrids(directory: string, steps: readonly number[
     grids.push({ step, png, ...pngSize(png, file) })
   }
   return grids
-}
-
-/** A grid's file, as the training names it: the step in at least seven digits. */
-function gridName(step: number): string {
-  return `${String(step).padStart(7, '0')}.png`
 }
 
 /** The steps of which a `samples` folder holds grids, in order; of no folder none. */

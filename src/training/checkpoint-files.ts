@@ -3,6 +3,7 @@
  * beside, synced and renamed, so a kill at any instant leaves the last whole one.
  * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
  */
+
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
@@ -16,14 +17,9 @@ import type { Model } from '../models/model.ts'
 import type { ArenaRole } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
-
-/** Where a run's folder has them. */
-export const CHECKPOINTS = 'checkpoints'
+import { checkpointName, RUN_LAYOUT } from './run-layout.ts'
 
 export const STATE_FILE = 'state.json'
-
-/** `0050000`. */
-export const checkpointName = (step: number) => String(step).padStart(7, '0')
 
 /** The arrays of an arena that a checkpoint holds. */
 export type CheckpointRole = Exclude<ArenaRole, 'gradients'>
@@ -186,7 +182,7 @@ export async function removeCheckpoint(checkpoint: string): Promise<void> {
 /** A checkpoint's folder: the path itself, or the newest whole one of a run there. Throws where it is neither. */
 export async function checkpointOf(path: string): Promise<string> {
   const names = await readdir(path)
-  const checkpoint = names.includes(STATE_FILE) ? path : await newestCheckpoint(join(path, CHECKPOINTS))
+  const checkpoint = names.includes(STATE_FILE) ? path : await newestCheckpoint(join(path, RUN_LAYOUT.checkpoints))
   if (checkpoint !== undefined) return checkpoint
   throw new Error(
     `${path} is neither a checkpoint nor a run with one; give a folder with ${STATE_FILE}, or a run's folder.`,
@@ -227,7 +223,7 @@ export async function readCheckpointJson(checkpoint: string): Promise<{ path: st
 }
 
 async function describeMissing(checkpoint: string): Promise<string> {
-  const newest = await newestCheckpoint(join(checkpoint, CHECKPOINTS))
+  const newest = await newestCheckpoint(join(checkpoint, RUN_LAYOUT.checkpoints))
   const advice = newest === undefined ? '' : `; give one of the run there, such as ${newest}`
   return `${checkpoint} is not a checkpoint: it has no ${STATE_FILE}${advice}.`
 }

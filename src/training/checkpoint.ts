@@ -5,6 +5,7 @@
  *   optimizer.safetensors                   exp_avg.NAME and exp_avg_sq.NAME (torch's names of the two moments)
  *   state.json                              step, the optimizer's counters, the model's and the run's configuration
  */
+
 import { join } from 'node:path'
 import * as z from 'zod'
 import { parseStored } from '../configuration/stored.ts'
@@ -16,7 +17,6 @@ import {
   arenaTensors,
   type CheckpointFile,
   type CheckpointRole,
-  checkpointName,
   checkpointsBefore,
   EMA_FILE,
   loadArena,
@@ -28,6 +28,7 @@ import {
 } from './checkpoint-files.ts'
 import { MOMENTS, type Moments } from './moments.ts'
 import type { OptimizerCounters } from './optimizer.ts'
+import { checkpointName } from './run-layout.ts'
 
 const FORMAT = 1
 

@@ -1,4 +1,5 @@
 /** The configuration of a run in a folder: given when it begins, `config.json` from then on. */
+
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -11,7 +12,7 @@ import { parseStored } from '../configuration/stored.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { captionEncoderDigest } from '../text/clip-files.ts'
 import { readCheckpointState } from './checkpoint.ts'
-import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
+import { newestCheckpoint } from './checkpoint-files.ts'
 import {
   modelSetting,
   type TrainingConfiguration,
@@ -20,8 +21,7 @@ import {
   withModelSetting,
 } from './configuration.ts'
 import { requireOwners } from './owned-settings.ts'
-
-export const CONFIG_FILE = 'config.json'
+import { RUN_LAYOUT } from './run-layout.ts'
 
 /** What `config.json` holds, and a checkpoint's `configuration`. */
 const storedConfigurationSchema = z.strictObject({ data: z.string(), training: trainingSchema })
@@ -139,17 +139,17 @@ export async function requireNoRun(
   out: string,
   goOn = "go on from the newest by --resume where it is a training run's",
 ): Promise<void> {
-  if (await isThere(join(out, CONFIG_FILE))) {
+  if (await isThere(join(out, RUN_LAYOUT.configuration))) {
     throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
   }
-  if ((await newestCheckpoint(join(out, CHECKPOINTS))) !== undefined) {
+  if ((await newestCheckpoint(join(out, RUN_LAYOUT.checkpoints))) !== undefined) {
     throw new Error(`${out} holds checkpoints already; ${goOn}, or choose another --out.`)
   }
 }
 
 /** The value of a run's `config.json`, not checked yet; undefined where there is none. */
 export async function storedJson(out: string): Promise<unknown> {
-  const file = join(out, CONFIG_FILE)
+  const file = join(out, RUN_LAYOUT.configuration)
   const text = await ifThere(readFile(file, 'utf8'))
   return text === undefined ? undefined : parseJson(text, file, { advice: 'restore it, or begin a new run' })
 }
@@ -178,7 +178,7 @@ function storedConfiguration(json: unknown, what: string): StoredConfiguration {
 
 async function resumedConfiguration(request: ConfigurationRequest, json: unknown): Promise<TrainingConfiguration> {
   const { out, configuration } = request
-  const stored = storedConfiguration(json, join(out, CONFIG_FILE))
+  const stored = storedConfiguration(json, join(out, RUN_LAYOUT.configuration))
   requireSameData(stored.data, request)
   const said = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
   const given = { ...said, model: said.model && modelSetting(said.model) }
@@ -244,10 +244,10 @@ async function areSame(
  * nothing else was given. Files of encoders it cannot know.
  */
 async function adoptedConfiguration({ out, configuration }: ConfigurationRequest): Promise<TrainingConfiguration> {
-  const checkpoint = await newestCheckpoint(join(out, CHECKPOINTS))
+  const checkpoint = await newestCheckpoint(join(out, RUN_LAYOUT.checkpoints))
   if (checkpoint === undefined) {
     throw new Error(
-      `${out} holds no run to resume: it has no ${CONFIG_FILE} and no checkpoint in ${CHECKPOINTS}/. ` +
+      `${out} holds no run to resume: it has no ${RUN_LAYOUT.configuration} and no checkpoint in ${RUN_LAYOUT.checkpoints}/. ` +
         'Leave out --resume to begin one.',
     )
   }

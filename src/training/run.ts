@@ -1,6 +1,7 @@
 /**
  * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
  */
+
 import { join } from 'node:path'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
@@ -18,7 +19,7 @@ import { loadCaptionEncoder } from '../text/load-caption-encoder.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
-import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
+import { newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
 import {
   alignDepthOf,
   sizesOf,
@@ -34,14 +35,9 @@ import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder, tellingStatistics } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
-import {
-  CONFIG_FILE,
-  givenSettings,
-  requireNoRun,
-  resolveConfiguration,
-  type StoredConfiguration,
-} from './run-configuration.ts'
-import { hasSamples, SAMPLES, type SampledBy, writeSamples } from './sample-grids.ts'
+import { givenSettings, requireNoRun, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import { RUN_LAYOUT } from './run-layout.ts'
+import { hasSamples, type SampledBy, writeSamples } from './sample-grids.ts'
 import { saveOnFailure } from './save-on-failure.ts'
 import { requireTrainOptions } from './train-settings.ts'
 import { Trainer } from './trainer.ts'
@@ -122,8 +118,6 @@ export interface TrainResult {
   readonly last: TrainingStep | undefined
 }
 
-const METRICS = 'metrics.jsonl'
-
 /**
  * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts, where data cannot be read any
  * more or a grid of samples cannot be made and, of one process, where a callback throws or the log cannot be written.
@@ -135,7 +129,7 @@ const METRICS = 'metrics.jsonl'
 export async function train(options: TrainOptions): Promise<TrainResult> {
   requireTrainOptions(options)
   const { out, device, world = ALONE } = options
-  const checkpoints = join(out, CHECKPOINTS)
+  const checkpoints = join(out, RUN_LAYOUT.checkpoints)
   const leads = world.rank === 0
   const resolved = await resolveConfiguration(await withSettingsOfInit(options))
   const prepared = await Dataset.open(options.data, { captions: resolved.captionEncoder !== undefined })
@@ -216,7 +210,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       inUse ??= await FolderInUse.take(out)
       // Another may have begun here since the configuration was resolved, and ended.
       if (!options.resume) await requireNoRun(out)
-      await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+      await writeWhole(join(out, RUN_LAYOUT.configuration), `${JSON.stringify(stored, null, 2)}\n`)
     }
     options.onStart?.({
       configuration,
@@ -227,7 +221,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       begunFrom,
       step: trainer.step,
     })
-    const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step, options.onNotice) : undefined
+    const log = leads
+      ? await MetricsLog.open(out, join(out, RUN_LAYOUT.metrics), trainer.step, options.onNotice)
+      : undefined
     try {
       return await trainSegments(trainer, configuration, options, log, checkpoint, { autoencoder, captionEncoder })
     } finally {
@@ -293,7 +289,7 @@ async function trainSegments(
     saved = { step, path: await trainer.save(out, { resumeOnly: isResumeOnly() }) }
     if (log) {
       const { removeResumeOnly } = await import('./checkpoint.ts')
-      await removeResumeOnly(join(out, CHECKPOINTS), step).catch((error: Error) =>
+      await removeResumeOnly(join(out, RUN_LAYOUT.checkpoints), step).catch((error: Error) =>
         onNotice?.(`A checkpoint that was there to resume from could not be removed: ${error.message}`),
       )
     }
@@ -393,6 +389,6 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
 
 /** Removes what a killed run left half written, on this machine or another. */
 async function removeLeftoversOf(out: string): Promise<void> {
-  await tidyCheckpoints(join(out, CHECKPOINTS))
-  for (const folder of [out, join(out, SAMPLES)]) await removeLeftovers(folder, { ofOtherMachines: true })
+  await tidyCheckpoints(join(out, RUN_LAYOUT.checkpoints))
+  for (const folder of [out, join(out, RUN_LAYOUT.samples)]) await removeLeftovers(folder, { ofOtherMachines: true })
 }

@@ -1,4 +1,5 @@
 /** What a model in training makes of the same noise every time: the grids `samples/STEP.png` of a run's folder. */
+
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
@@ -12,16 +13,13 @@ import { NotFiniteError } from '../models/not-finite-error.ts'
 import { allowTf32Meanwhile } from '../tensor/device.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
-import { checkpointName } from './checkpoint-files.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 import type { MetricsLog } from './metrics.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
+import { gridName, RUN_LAYOUT } from './run-layout.ts'
 import type { Trainer } from './trainer.ts'
 
-/** Where a run's folder has them. */
-export const SAMPLES = 'samples'
-
-const samplesFile = (out: string, step: number) => join(out, SAMPLES, `${checkpointName(step)}.png`)
+const samplesFile = (out: string, step: number) => join(out, RUN_LAYOUT.samples, gridName(step))
 
 /** Whether a run's folder has the grid of a step. */
 export function hasSamples(out: string, step: number): Promise<boolean> {
@@ -73,7 +71,7 @@ export async function writeSamples(
     }
     const grid = imageGrid(Buffer.concat(images), [samples.count, size.height, size.width, 3])
     const png = encodePng(grid.data, grid.width, grid.height, 3)
-    await makeFolder(join(out, SAMPLES))
+    await makeFolder(join(out, RUN_LAYOUT.samples))
     await writeWhole(samplesFile(out, step), png)
     log.image('samples', png, step)
   } catch (error) {

@@ -9,7 +9,6 @@ import { scope } from '../tensor/scope.ts'
 import { alignModel } from './align-model.ts'
 import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
-import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
 import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
@@ -18,6 +17,7 @@ import { optimizerOptionsOf } from './optimizer-settings.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
 import { requireSameComputation } from './requirements.ts'
 import { type ResolvedTrainerOptions, resolveTrainerOptions } from './resolved-options.ts'
+import { checkpointName, RUN_LAYOUT } from './run-layout.ts'
 import { beginAlike } from './shared-beginning.ts'
 import { StepComputation } from './step-computation.ts'
 import { type LossNumbers, stepReport } from './step-report.ts'
@@ -149,7 +149,7 @@ export class Trainer implements AsyncDisposable {
     await world.comesTo(`the checkpoint of step ${this.#step}`)
     const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { moments } = this.optimizer
-    const checkpoints = join(run, CHECKPOINTS)
+    const checkpoints = join(run, RUN_LAYOUT.checkpoints)
     if (world.rank > 0) {
       for (const role of MOMENTS) moments.gather(role)
       return join(checkpoints, checkpointName(this.#step))

@@ -1,9 +1,9 @@
 /** Schedules of the learning rate: their values, that a training follows them and goes on in them, and what is none. */
+
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
-import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
 import {
   type LearningRateSchedule,
@@ -11,6 +11,7 @@ import {
   requireLearningRateSchedule,
 } from '../../src/training/learning-rate.ts'
 import { train } from '../../src/training/run.ts'
+import { checkpointName } from '../../src/training/run-layout.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'

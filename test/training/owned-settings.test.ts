@@ -1,10 +1,12 @@
 /** Settings of what a training may be without, where they are right all the same. */
+
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { requireOwners } from '../../src/training/owned-settings.ts'
-import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { RUN_LAYOUT } from '../../src/training/run-layout.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 
 const HOG = { encoders: [{ name: 'hog' }] } satisfies TrainingOptions
@@ -58,7 +60,7 @@ test('a setting that is undefined is none, and leaves that of the file', async (
 test('a run that has had settings which did nothing goes on', async () => {
   const out = temporaryFolder()
   const training = { alignDepth: 2, alignWeight: 0.7, projectorWidth: 32, dispersiveDepth: 2, selfAlignTimeOffset: 0.5 }
-  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training }))
+  writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training }))
   const resume = { data: 'data', out, resume: true }
   expect(await resolveConfiguration({ ...resume, configuration: {} })).toMatchObject(training)
   expect(await resolveConfiguration({ ...resume, configuration: training })).toMatchObject(training)

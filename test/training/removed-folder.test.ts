@@ -1,10 +1,11 @@
 /** A run whose folder, or its log, somebody removes while it goes on: it does not end as if nothing had been. */
+
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
-import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { train } from '../../src/training/run.ts'
+import { checkpointName } from '../../src/training/run-layout.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'

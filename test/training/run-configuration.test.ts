@@ -7,7 +7,8 @@ import { prepareDataset } from '../../src/data/prepare.ts'
 import { IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { alignDepthOf, type ModelSetting, type TrainingOptions } from '../../src/training/configuration.ts'
 import { type TrainOptions, train } from '../../src/training/run.ts'
-import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { RUN_LAYOUT } from '../../src/training/run-layout.ts'
 import { pictures, setup } from '../data/preparing.ts'
 import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -18,7 +19,7 @@ const TINY = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const
 test('a resumed run may find its data elsewhere, but not leave them', async () => {
   const out = temporaryFolder()
   const [before, after] = [join(out, 'before'), join(out, 'after')]
-  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: before, training: { model: 'SiT-S/4' } }))
+  writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: before, training: { model: 'SiT-S/4' } }))
   mkdirSync(before)
   const notices: string[] = []
   const resume = (data: string) =>
@@ -80,7 +81,7 @@ test.each<TrainingOptions>([
   { recompute: 'none' },
 ])('a resumed run may change what its weights do not depend on: %j', async (change) => {
   const out = temporaryFolder()
-  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model: 'SiT-S/4' } }))
+  writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training: { model: 'SiT-S/4' } }))
   const resume = (configuration: TrainingOptions) =>
     resolveConfiguration({ data: 'data', out, configuration, resume: true })
   expect(await resume(change)).toEqual({ ...(await resume({})), ...change })
@@ -90,7 +91,7 @@ test('a resumed run of text may find its caption encoder elsewhere, but not anot
   const out = temporaryFolder()
   const before = { file: join(out, 'before'), digest: '0'.repeat(64) }
   const training = { model: 'MMDiT-d12/2', captionEncoder: before }
-  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training }))
+  writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training }))
   const resume = async (captionEncoder: TrainingOptions['captionEncoder']) =>
     (await resolveConfiguration({ data: 'data', out, configuration: { captionEncoder }, resume: true })).captionEncoder
   expect(await resume(undefined)).toEqual(before)
@@ -115,7 +116,7 @@ describe('one model by two spellings', () => {
 
   test.each(CASES)('a run of %j goes on as one of %j', async (stored, given, setting) => {
     const out = temporaryFolder()
-    writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model: stored } }))
+    writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training: { model: stored } }))
     const resume = (model: ModelSetting | undefined) =>
       resolveConfiguration({ data: 'data', out, configuration: { model }, resume: true })
     const resumed = await resume(given)
@@ -136,7 +137,7 @@ describe('one model by two spellings', () => {
   test('the block that is aligned stays that of the spelling, by which its default goes', async () => {
     const out = temporaryFolder()
     for (const [model, block] of [[S8, 4] as const, ['SiT-S/8', 8] as const]) {
-      writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model } }))
+      writeFileSync(join(out, RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training: { model } }))
       const resumed = await resolveConfiguration({ data: 'data', out, configuration: {}, resume: true })
       expect(alignDepthOf(resumed)).toBe(block)
       const begun = await resolveConfiguration({ data: 'data', out: temporaryFolder(), configuration: { model } })
@@ -147,7 +148,7 @@ describe('one model by two spellings', () => {
 
 test('a torn config.json is refused as every text is that is not JSON, with what to do about it', async () => {
   const out = temporaryFolder()
-  const file = join(out, CONFIG_FILE)
+  const file = join(out, RUN_LAYOUT.configuration)
   writeFileSync(file, '{"data":')
   const refused = resolveConfiguration({ data: 'data', out, configuration: {}, resume: true })
   await expect(refused).rejects.toThrow(ConfigurationError)
@@ -199,7 +200,7 @@ function resumable(noted: { sha256?: string } = {}) {
   const weights = at('encoder.pth')
   writeFileSync(weights, 'weights')
   const training = { model: 'SiT-S/4', encoders: [{ name: 'dinov2-vit-b', file: weights, ...noted }] }
-  writeFileSync(at(CONFIG_FILE), JSON.stringify({ data: 'data', training }))
+  writeFileSync(at(RUN_LAYOUT.configuration), JSON.stringify({ data: 'data', training }))
   const notices: string[] = []
   const resume = (encoders: TrainingOptions['encoders']) =>
     resolveConfiguration({

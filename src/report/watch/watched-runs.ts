@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { FileAccessError } from '../../formats/errors.ts'
+import { RUN_LAYOUT } from '../../training/run-layout.ts'
 import { readEvaluations } from '../evaluations.ts'
 import { METRICS, type MetricName, type Metrics, NO_METRICS } from '../metrics-table.ts'
 import { type RunData, readConfig } from '../run.ts'
@@ -36,7 +37,7 @@ export class WatchedRuns {
     this.#directories = directories
     this.#sampleLimit = sampleLimit
     this.#runs = runs
-    this.#followers = directories.map((directory) => new MetricsFollower(join(directory, 'metrics.jsonl')))
+    this.#followers = directories.map((directory) => new MetricsFollower(join(directory, RUN_LAYOUT.metrics)))
   }
 
   /** @throws Error where a folder is none of a run. */
@@ -89,7 +90,7 @@ export class WatchedRuns {
     const before = this.#runs
     const listed = await Promise.all(
       this.#directories.map((directory) =>
-        listSampleSteps(join(directory, 'samples')).catch((error: unknown) => {
+        listSampleSteps(join(directory, RUN_LAYOUT.samples)).catch((error: unknown) => {
           note(error)
           return undefined
         }),
@@ -113,11 +114,11 @@ export class WatchedRuns {
         config: await readConfig(directory).catch(() => run.config),
         samples: listed[i]
           ? await readSampleGrids(
-              join(directory, 'samples'),
+              join(directory, RUN_LAYOUT.samples),
               steps.filter((step) => chosen.has(step)),
             ).then((shown) => ({ shown, available: steps.length }), kept(run.samples))
           : run.samples,
-        evaluations: await readEvaluations(join(directory, 'evaluation')).catch(kept(run.evaluations)),
+        evaluations: await readEvaluations(join(directory, RUN_LAYOUT.evaluation)).catch(kept(run.evaluations)),
       })
     }
     this.#runs = runs
@@ -150,11 +151,11 @@ function loggedMetrics({ columns }: Metrics): MetricName[] {
 /** Changes whenever a file of the run, but for its log, is written. */
 async function signatureOf(directory: string): Promise<string> {
   const parts: string[] = []
-  for (const folder of ['samples', 'evaluation']) {
+  for (const folder of [RUN_LAYOUT.samples, RUN_LAYOUT.evaluation]) {
     const names = await readdir(join(directory, folder)).catch(() => [])
     for (const name of names.sort()) parts.push(await signatureOfFile(join(directory, folder, name)))
   }
-  return [await signatureOfFile(join(directory, 'config.json')), ...parts].join('\n')
+  return [await signatureOfFile(join(directory, RUN_LAYOUT.configuration)), ...parts].join('\n')
 }
 
 async function signatureOfFile(file: string): Promise<string> {
