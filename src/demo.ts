@@ -206,9 +206,15 @@ async function evaluate(
 
   const about = { checkpoint: run, step, data }
   const sampled = await readSamplingRecord(samples)
-  await writeRecord(join(run, 'evaluation/fid.json'), { kind: 'fid', ...sampled, reference, samples, ...compared })
-  await writeRecord(join(run, 'evaluation/probe.json'), { ...about, ...probe })
-  await writeRecord(join(run, 'evaluation/cknna.json'), { ...about, ...cknna })
+  await writeRecord(join(run, RUN_LAYOUT.evaluation, 'fid.json'), {
+    kind: 'fid',
+    ...sampled,
+    reference,
+    samples,
+    ...compared,
+  })
+  await writeRecord(join(run, RUN_LAYOUT.evaluation, 'probe.json'), { ...about, ...probe })
+  await writeRecord(join(run, RUN_LAYOUT.evaluation, 'cknna.json'), { ...about, ...cknna })
   return { samples: compared, probe, cknna, drawn }
 }
 

@@ -34,7 +34,7 @@ import {
   isReferenceCheckpoint,
   readReferenceCheckpoint,
   referenceCheckpointOf,
-  sourcesOf as torchSourcesOf,
+  torchSourcesOf,
 } from './reference-checkpoint.ts'
 import { chooseStateDict } from './state-dicts.ts'
 import { fitted, headersOf, type TensorSources, type TrainingCheckpoint, zeroMoments } from './training-checkpoint.ts'

@@ -194,15 +194,15 @@ export function referenceArgumentsOf(
     class_dropout_prob: model.classDropout,
     encoder_depth: model.alignDepth,
     qk_norm: model.qkNorm,
-    resolution: model.inputSize[0] * LATENT_PIXELS,
+    ...(model.channels === SD_CHANNELS && { resolution: model.inputSize[0] * SD_LATENT_PIXELS }),
     prediction: 'v',
     cfg_prob: model.classDropout,
     seed,
   }
 }
 
-/** Pixels of an image per latent of the SD autoencoder, along one axis. */
-const LATENT_PIXELS = 8
+/** Of the SD autoencoder's latents, and how many pixels of an image each is along one axis. Of what others make, nothing here says how many. */
+const [SD_CHANNELS, SD_LATENT_PIXELS] = [4, 8]
 
 function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes: string[]): { name: EncoderName }[] {
   if (model.alignWidths.length === 0) return []

@@ -64,7 +64,7 @@ export async function readReferenceCheckpoint(
   notes: string[],
 ): Promise<TrainingCheckpoint> {
   const { path } = file
-  const weights = withCanonicalNames(sourcesOf(file, file.stateDict(['model'])))
+  const weights = withCanonicalNames(torchSourcesOf(file, file.stateDict(['model'])))
   const args = argumentsIn(value)
   const settings = parseConfiguration(referenceArgumentsSchema, args, `${path}: args`)
   const { stated, kind, heads } = scriptArguments({ name: path, args, metadata: {} })
@@ -102,7 +102,7 @@ export async function readReferenceCheckpoint(
     },
     tensors: {
       weights: fittedWeights,
-      ema: fitted(entries, withCanonicalNames(sourcesOf(file, file.stateDict(['ema']))), 'ema', path),
+      ema: fitted(entries, withCanonicalNames(torchSourcesOf(file, file.stateDict(['ema']))), 'ema', path),
       firstMoments: fitted(entries, optimizer.firstMoments, 'firstMoments', path),
       secondMoments: fitted(entries, optimizer.secondMoments, 'secondMoments', path),
     },
@@ -116,7 +116,7 @@ export function argumentsIn(value: TorchValue): Readonly<Record<string, unknown>
 }
 
 /** Tensors of a torch file as sources. */
-export function sourcesOf(file: TorchCheckpoint, tensors: ReadonlyMap<string, TorchTensor>): TensorSources {
+export function torchSourcesOf(file: TorchCheckpoint, tensors: ReadonlyMap<string, TorchTensor>): TensorSources {
   return new Map([...tensors].map(([name, tensor]) => [name, sourceOf(file, tensor)]))
 }
 

@@ -117,4 +117,5 @@ export const datasetInfo = z.strictObject({
   flip: z.boolean().default(false),
 })
 
+/** What a set's `dataset-info.json` says of it: where it comes from, what was skipped, and what decides its images, latents and features. */
 export type DatasetInfo = z.infer<typeof datasetInfo>

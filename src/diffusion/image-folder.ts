@@ -6,17 +6,17 @@ import { mapInOrder } from '../data/ordered-map.ts'
 import { encodePngAside } from '../data/png.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
-import { imageName, promptsPath, recordPath } from './sampling-record.ts'
+import { promptsPath, recordPath, sampleName } from './sampling-record.ts'
 
 /** Consecutive images of a sampling. */
-export interface ImageRange {
+export interface SampleRange {
   /** Number of the first. */
   readonly first: number
   readonly count: number
 }
 
 /** Bytes [count, H, W, 3]. */
-export interface RangeOfImages extends ImageRange {
+export interface RangeOfImages extends SampleRange {
   readonly images: Uint8Array
   readonly height: number
   readonly width: number
@@ -29,7 +29,7 @@ const AT_ONCE = 4
 export async function writeImages(folder: string, batch: RangeOfImages): Promise<void> {
   const written = mapInOrder(numbersOf(batch), AT_ONCE, async (number) => {
     const png = await encodePngAside(imageOf(batch, number), batch.width, batch.height, 3)
-    await writeWhole(join(folder, imageName(number)), png)
+    await writeWhole(join(folder, sampleName(number)), png)
   })
   for await (const _ of written);
 }
@@ -42,12 +42,12 @@ export async function writeImages(folder: string, batch: RangeOfImages): Promise
  */
 export async function readImages(
   folder: string,
-  { first, count }: ImageRange,
+  { first, count }: SampleRange,
   [height, width]: readonly [height: number, width: number],
 ): Promise<RangeOfImages> {
   const batch = { first, count, images: new Uint8Array(count * height * width * 3), height, width }
   const read = mapInOrder(numbersOf(batch), AT_ONCE, async (number) => {
-    const path = join(folder, imageName(number))
+    const path = join(folder, sampleName(number))
     const image = await decodeImage(await readFile(path), path).catch((error: Error) => {
       throw new Error(`${error.message} Remove it, and the call that is repeated samples it anew.`, { cause: error })
     })
@@ -68,7 +68,7 @@ export function imageOf({ first, images, height, width }: RangeOfImages, number:
   return images.subarray((number - first) * length, (number - first + 1) * length)
 }
 
-const numbersOf = ({ first, count }: ImageRange) => Array.from({ length: count }, (_, n) => first + n)
+const numbersOf = ({ first, count }: SampleRange) => Array.from({ length: count }, (_, n) => first + n)
 
 /**
  * The names of what is in a folder that so many images are to be sampled to.

@@ -12,11 +12,11 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import { conditionsFor, conditionsOf } from './image-conditions.ts'
 import {
-  type ImageRange,
   imageOf,
   type RangeOfImages,
   readImages,
   requireNoOthers,
+  type SampleRange,
   writeImages,
 } from './image-folder.ts'
 import {
@@ -147,7 +147,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const settings = await settingsOf(model, options)
   const latentBytes = latentShape ? DTYPE_BYTES.f32 * elementCount(latentShape) : 0
   const unfinished = new UnfinishedSampling(folder, settings, latentBytes)
-  let earlier: readonly ImageRange[] = []
+  let earlier: readonly SampleRange[] = []
   if (isLeader) {
     // Another may have sampled here since, and ended.
     const names = await requireNoOthers(folder, count)
@@ -183,7 +183,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     await unfinished.begin(isLeader)
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     const own = { first: begin!, count: end! - begin! }
-    const isShown = ({ first }: ImageRange) => npz !== undefined || (picture !== undefined && first < inGrid)
+    const isShown = ({ first }: SampleRange) => npz !== undefined || (picture !== undefined && first < inGrid)
     const parts = partsOf(own, earlier)
     const isNew = imagesOf(parts.filter((part) => !part.earlier))
     const batches = sampleParts(model, parts, {
@@ -242,10 +242,10 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
 
 const LATENTS = 'latents.npz'
 
-const imagesOf = (ranges: readonly ImageRange[]) => ranges.reduce((sum, { count }) => sum + count, 0)
+const imagesOf = (ranges: readonly SampleRange[]) => ranges.reduce((sum, { count }) => sum + count, 0)
 
 /** A batch of images that were sampled, or that an earlier call has left. */
-interface FolderBatch extends ImageRange {
+interface FolderBatch extends SampleRange {
   readonly isNew: boolean
   /** Undefined of those that are there where nobody asks for them. */
   readonly pixels: RangeOfImages | undefined
@@ -258,7 +258,7 @@ interface SamplePartsOptions {
   readonly conditions: ImageConditions
   readonly keepsLatents: boolean
   readonly sampling: SamplingOptions & Omit<BatchOptions, 'firstImage' | 'onProgress'>
-  readonly readEarlier: (part: ImageRange, batch: ImageRange) => Promise<Pick<FolderBatch, 'pixels' | 'latents'>>
+  readonly readEarlier: (part: SampleRange, batch: SampleRange) => Promise<Pick<FolderBatch, 'pixels' | 'latents'>>
   /** Called with how many images have been sampled. */
   readonly onProgress: (done: number) => void
 }

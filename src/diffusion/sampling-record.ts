@@ -155,7 +155,7 @@ export function writeSamplingRecord(sampled: Sampled, record: SamplingRecord): P
 }
 
 /** What a folder's image of a number, from 0, is called. */
-export const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
+export const sampleName = (number: number) => `${String(number).padStart(6, '0')}.png`
 
 /** Where the captions of a folder's images stand, a line each, in the images' order. */
 export const promptsPath = (folder: string) => join(folder, 'prompts.txt')

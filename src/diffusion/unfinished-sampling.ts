@@ -12,8 +12,8 @@ import { FileAccessError } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { statusOf } from '../formats/path-status.ts'
-import type { ImageRange } from './image-folder.ts'
-import { digestOf, imageName } from './sampling-record.ts'
+import type { SampleRange } from './image-folder.ts'
+import { digestOf, sampleName } from './sampling-record.ts'
 
 /** All that the images depend on, as JSON holds it. */
 export type SamplingSettings = Readonly<Record<string, unknown>>
@@ -23,7 +23,7 @@ const settingsSchema = z.record(z.string(), z.unknown())
 /** What another call has left. */
 export interface EarlierSampling {
   /** Ascending, and none of them overlap. */
-  readonly batches: readonly ImageRange[]
+  readonly batches: readonly SampleRange[]
   /** In what its settings are other ones, in words; undefined: in nothing. */
   readonly difference: string | undefined
 }
@@ -71,7 +71,7 @@ export class UnfinishedSampling {
     }
     const own = (await readdir(this.#folder)).filter((name) => name.endsWith(this.#suffix))
     const found = own.flatMap((name) => rangeOf(name.slice(0, -this.#suffix.length))).sort((a, b) => a.first - b.first)
-    const batches: ImageRange[] = []
+    const batches: SampleRange[] = []
     for (const batch of found) {
       if (batch.first >= endOf(batches.at(-1)) && (await this.#isWhole(batch, names))) batches.push(batch)
       else await rm(this.#fileOf(batch))
@@ -79,10 +79,10 @@ export class UnfinishedSampling {
     return { batches, difference }
   }
 
-  async #isWhole({ first, count }: ImageRange, names: ReadonlySet<string>): Promise<boolean> {
+  async #isWhole({ first, count }: SampleRange, names: ReadonlySet<string>): Promise<boolean> {
     for (let number = first; number < first + count; number++) {
       // Its name may have outlived a power cut, and its bytes not.
-      const name = imageName(number)
+      const name = sampleName(number)
       if (!names.has(name) || (await statusOf(join(this.#images, name))).size === 0) return false
     }
     const { size } = await statusOf(this.#fileOf({ first, count }))
@@ -96,12 +96,12 @@ export class UnfinishedSampling {
   }
 
   /** That a batch's PNGs are all there. */
-  async add(batch: ImageRange, latents: Uint8Array): Promise<void> {
+  async add(batch: SampleRange, latents: Uint8Array): Promise<void> {
     await writeWhole(this.#fileOf(batch), latents)
   }
 
   /** Latents of images of a batch that `read` has found. */
-  async latentsOf({ first, count }: ImageRange, batch: ImageRange): Promise<Uint8Array> {
+  async latentsOf({ first, count }: SampleRange, batch: SampleRange): Promise<Uint8Array> {
     const bytes = await readFile(this.#fileOf(batch))
     const begin = (first - batch.first) * this.#latentBytes
     return bytes.subarray(begin, begin + count * this.#latentBytes)
@@ -126,7 +126,7 @@ export class UnfinishedSampling {
     return join(this.#folder, SETTINGS)
   }
 
-  #fileOf({ first, count }: ImageRange): string {
+  #fileOf({ first, count }: SampleRange): string {
     return join(this.#folder, [first, first + count - 1].map(padded).join('-') + this.#suffix)
   }
 }
@@ -134,23 +134,23 @@ export class UnfinishedSampling {
 const padded = (number: number) => String(number).padStart(6, '0')
 
 /** The images that a file's name says, of other files none. */
-function rangeOf(file: string): ImageRange[] {
+function rangeOf(file: string): SampleRange[] {
   const [, first, last] = /^(\d{6,})-(\d{6,})$/.exec(file)?.map(Number) ?? []
   return first === undefined || last === undefined || last < first ? [] : [{ first, count: last - first + 1 }]
 }
 
-const endOf = (batch: ImageRange | undefined) => (batch ? batch.first + batch.count : 0)
+const endOf = (batch: SampleRange | undefined) => (batch ? batch.first + batch.count : 0)
 
 /** Images in a row, and the batch that an earlier call has made them in; undefined: it has not. */
-export interface SamplingPart extends ImageRange {
-  readonly earlier: ImageRange | undefined
+export interface SamplingPart extends SampleRange {
+  readonly earlier: SampleRange | undefined
 }
 
 /** What of some images is there, and what lies between, in order. */
-export function partsOf({ first, count }: ImageRange, earlier: readonly ImageRange[]): SamplingPart[] {
+export function partsOf({ first, count }: SampleRange, earlier: readonly SampleRange[]): SamplingPart[] {
   const parts: SamplingPart[] = []
   let next = first
-  const add = (end: number, batch: ImageRange | undefined) => {
+  const add = (end: number, batch: SampleRange | undefined) => {
     if (end > next) parts.push({ first: next, count: end - next, earlier: batch })
     next = Math.max(next, end)
   }

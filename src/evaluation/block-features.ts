@@ -63,7 +63,7 @@ export interface BlockFeatures {
 export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
   const { model, autoencoder, indices, layers, encoder, classTokenEncoder, signal } = options
   const data = autoencoder ? options.data.encoded(autoencoder) : options.data
-  requireFit(model, data, layers)
+  requireReadableBlocks(model, data, layers)
   requireClassToken(model, classTokenEncoder)
   requireCaptionEncoder(model, options.captionEncoder)
   using empty = options.captionEncoder && encodeCaptions(options.captionEncoder, [EMPTY_CAPTION])
@@ -169,7 +169,7 @@ function planesOf(images: Uint8Array, { imageSize, imageLength }: Dataset, devic
   return Tensor.from(images, [images.length / imageLength, 3, imageSize, imageSize], device)
 }
 
-function requireFit(model: AnyTransformer, data: Dataset, layers: readonly number[]): void {
+function requireReadableBlocks(model: AnyTransformer, data: Dataset, layers: readonly number[]): void {
   const { config } = model
   const wanted = [config.channels, ...config.inputSize]
   if (String(wanted) !== String(data.latentShape)) {

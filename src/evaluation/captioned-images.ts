@@ -7,7 +7,7 @@ import { decodeImage } from '../data/image-decoding.ts'
 import { type ImageSource, openImageSource, type SourceImage } from '../data/image-sources.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
-import { imageName, promptsPath } from '../diffusion/sampling-record.ts'
+import { promptsPath, sampleName } from '../diffusion/sampling-record.ts'
 import { isThere } from '../formats/if-there.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { interleaved } from '../tensor/planes.ts'
@@ -148,17 +148,17 @@ async function ofNpz(path: string, file: string, captions: readonly string[]): P
 function numbered({ path, images }: ImageSource, file: string, captions: readonly string[]): SourceImage[] {
   const byName = new Map(images.map((image) => [image.name, image]))
   const found = captions.map((_, number) => {
-    const image = byName.get(imageName(number))
+    const image = byName.get(sampleName(number))
     if (image) return image
     throw new Error(
-      `There is no ${imageName(number)} beside ${file}, whose line ${number + 1} is its caption: the images are not those that repa ` +
+      `There is no ${sampleName(number)} beside ${file}, whose line ${number + 1} is its caption: the images are not those that repa ` +
         'sample wrote. Name a file of their captions, a line an image, in the order of their paths (--captions FILE).',
     )
   })
-  const count = images.filter(({ name }) => name === imageName(Number.parseInt(name, 10))).length
+  const count = images.filter(({ name }) => name === sampleName(Number.parseInt(name, 10))).length
   if (count === captions.length) return found
   throw new Error(
-    `${path} has ${count} images by number, from ${imageName(0)}, and ${file} ${captions.length} captions; expected a line an image.`,
+    `${path} has ${count} images by number, from ${sampleName(0)}, and ${file} ${captions.length} captions; expected a line an image.`,
   )
 }
 

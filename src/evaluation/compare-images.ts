@@ -18,7 +18,7 @@ import {
   readNpzStatistics,
   readStatistics,
   type StoredStatistics,
-  writeStatistics,
+  writeFeatureStatistics,
 } from './stored-statistics.ts'
 
 /** Images of a side whose features are kept for precision and recall: as many as the ADM suite samples. */
@@ -348,7 +348,7 @@ async function fingerprintOf(network: FeatureNetwork): Promise<Float32Array> {
 async function save(path: string, reference: Side, network: FeatureNetwork): Promise<void> {
   const { gaussian, spatial, store } = reference
   using kept = store && (await spreadOver(store, STORED_FEATURES))
-  await writeStatistics(path, {
+  await writeFeatureStatistics(path, {
     network: network.name,
     fingerprint: await fingerprintOf(network),
     gaussian,

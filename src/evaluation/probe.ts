@@ -69,7 +69,7 @@ export interface ProbeResult {
  * @throws Error where either has none, or those that are tested on are of other classes or another size
  */
 export function probeSplit({ data, test, images, seed }: ProbeImages): { train: Int32Array; test: Int32Array } {
-  if (test) requireAlike(data, test)
+  if (test) requireComparableSets(data, test)
   const order = new KeyedPermutation(data.length, seed, SPLIT)
   const drawn = Int32Array.from({ length: Math.min(images ?? data.length, data.length) }, (_, i) => order.at(i))
   const held = Math.round(drawn.length * HELD_OUT)
@@ -83,7 +83,7 @@ export function probeSplit({ data, test, images, seed }: ProbeImages): { train: 
 }
 
 /** A set in which a class has no images may have its other classes at other indices; by names alone that can be told. */
-function requireAlike(data: Dataset, test: Dataset): void {
+function requireComparableSets(data: Dataset, test: Dataset): void {
   const rule = 'probes are tested on the classes that they were trained on.'
   const moved = test.classNames?.findIndex((name, i) => (data.classNames?.[i] ?? name) !== name) ?? -1
   if (moved >= 0) {

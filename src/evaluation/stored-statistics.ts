@@ -42,7 +42,7 @@ export async function readNpzStatistics(file: NpzFile): Promise<StoredStatistics
 }
 
 /**
- * Reads what `writeStatistics` wrote, or any safetensors file with `mu` and `sigma`.
+ * Reads what `writeFeatureStatistics` wrote, or any safetensors file with `mu` and `sigma`.
  *
  * @throws FileFormatError, FileAccessError
  */
@@ -82,7 +82,7 @@ export interface StatisticsToWrite {
 }
 
 /** Writes statistics as safetensors, float64. The file appears under its name when it is whole. */
-export async function writeStatistics(path: string, statistics: StatisticsToWrite): Promise<void> {
+export async function writeFeatureStatistics(path: string, statistics: StatisticsToWrite): Promise<void> {
   const { network, fingerprint, gaussian, spatial, features } = statistics
   const width = gaussian.mean.length
   const tensors = new Map<string, HostTensor>([

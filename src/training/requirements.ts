@@ -176,7 +176,7 @@ export function requireClassToken(
     [cached, `the cached features of ${cached?.name} have none; let the encoder run`],
     [
       without,
-      `the encoder ${without?.name} has none behind a final norm; take DINOv2, DINO, MoCo v3, or vit of repa pretrain-encoder`,
+      `the encoder ${without?.name} has none behind a final norm; take DINOv2, DINOv3, DINO, MoCo v3, or vit of repa pretrain-encoder`,
     ],
     [
       route,
@@ -353,7 +353,7 @@ export function requireCaptions(
 }
 
 /** Throws where the model cannot train on the data, or the data do not fill a batch. */
-export function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
+export function requireFittingData({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
   const [channels, height, width] = data.latentShape
   const [modelHeight, modelWidth] = config.inputSize
   if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {

@@ -15,7 +15,7 @@ import {
   requireCaptions,
   requireCapturable,
   requireClassToken,
-  requireFit,
+  requireFittingData,
   requireImages,
   requireIndependentPasses,
   requirePairs,
@@ -87,7 +87,7 @@ export function resolveTrainerOptions(options: TrainerOptions): ResolvedTrainerO
   const { flip = data.flip } = options
   const encoders = align ? [align.encoder].flat() : []
   const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
-  requireFit(model, data, batch)
+  requireFittingData(model, data, batch)
   requireImages(data, options)
   requireCaptions(model, data, options)
   if (flip) requireMirrorImages(data)

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { captionsJsonLines } from '../../src/data/captions-json.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { encodePng } from '../../src/data/png.ts'
-import { imageName, writePrompts } from '../../src/diffusion/sampling-record.ts'
+import { sampleName, writePrompts } from '../../src/diffusion/sampling-record.ts'
 import { clipInput } from '../../src/evaluation/clip-input.ts'
 import { type ClipScore, evaluateClipScore } from '../../src/evaluation/clip-score.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
@@ -66,7 +66,7 @@ const DIAGONAL = captions.map((_, i) => [i, i] as const)
 /** A folder as repa sample leaves it. */
 async function samples(lines: readonly string[] = captions): Promise<string> {
   const folder = temporaryFolder()
-  writeTree(folder, Object.fromEntries(images.map((_, i) => [imageName(i), png(i)])))
+  writeTree(folder, Object.fromEntries(images.map((_, i) => [sampleName(i), png(i)])))
   await writeFile(join(folder, 'latents.npz'), 'are not looked at')
   await writePrompts(folder, lines)
   return folder

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
 import { compareImages } from '../../src/evaluation/compare-images.ts'
 import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
-import { writeStatistics } from '../../src/evaluation/stored-statistics.ts'
+import { writeFeatureStatistics } from '../../src/evaluation/stored-statistics.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
@@ -259,7 +259,7 @@ describe('compareImages', () => {
       [Symbol.dispose]: () => {},
     }
     const written = { network: 'two', fingerprint: Float32Array.of(1, 2), gaussian, spatial: undefined, features }
-    await writeStatistics(file, written)
+    await writeFeatureStatistics(file, written)
     const notices: string[] = []
     await compareImages({ reference: file, samples: file, network, onNotice: (it) => notices.push(it) })
     const sentence = (side: string) =>
@@ -313,7 +313,7 @@ describe('compareImages', () => {
       mu: hostFloat32(gaussian.mu.with(3, Number.NaN), [128]),
       sigma: hostFloat32(gaussian.sigma, [128, 128]),
     })
-    await writeStatistics(file('nan.safetensors'), {
+    await writeFeatureStatistics(file('nan.safetensors'), {
       network: 'hog',
       fingerprint: new Float32Array(1),
       gaussian: { count: 9, mean: new Float64Array(128), covariance: new Float64Array(128 * 128) },

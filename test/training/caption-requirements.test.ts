@@ -6,7 +6,7 @@ import {
   attentionOf,
   requireCaptions,
   requireClassToken,
-  requireFit,
+  requireFittingData,
   requireRoute,
 } from '../../src/training/requirements.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
@@ -107,8 +107,8 @@ describe('of other requirements', () => {
   test('how many classes the data have is nothing to a model of text', () => {
     using text = modelOf('text')
     using classes = modelOf('classes')
-    expect(() => requireFit(text, { ...WITH_CAPTIONS, classes: 10 } as Dataset, 4)).not.toThrow()
-    expect(() => requireFit(classes, { ...WITH_CAPTIONS, classes: 10 } as Dataset, 4)).toThrow(
+    expect(() => requireFittingData(text, { ...WITH_CAPTIONS, classes: 10 } as Dataset, 4)).not.toThrow()
+    expect(() => requireFittingData(classes, { ...WITH_CAPTIONS, classes: 10 } as Dataset, 4)).toThrow(
       'The data in data/coco have 10 classes, the model 3; give the model as many.',
     )
   })
