@@ -133,3 +133,13 @@ test.each([
   const { mixed_precision, allow_tf32 } = referenceArgumentsOf({ data: 'd', training }, model.config, 0)
   expect(JSON.parse(JSON.stringify({ mixed_precision, allow_tf32 }))).toEqual(said)
 })
+
+test.each([
+  ['of the SD autoencoder', 4, 64],
+  ['pixels', 3, undefined],
+  ['of another autoencoder', 32, undefined],
+])('the resolution of images is told by latents %s alone: %i channels', (_, channels, resolution) => {
+  using model = SiT.create(SIZES, { ...OF_DATA, channels })
+  const training = trainingSchema.parse({})
+  expect(referenceArgumentsOf({ data: 'd', training }, model.config, 0).resolution).toBe(resolution)
+})
