@@ -56,9 +56,7 @@ export async function listImages(path: string): Promise<ImageListing> {
     )
   }
   const images = await numberedImages(path)
-  const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
-  if (labels === null)
-    throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
+  const labels = await labelsIn(file)
   const numbers = [...images.keys()].sort((a, b) => a - b)
   const labelOf = labelsBy(labels, file, (name) => numberOf(name, file))
   checkLabels(file, numbers, images, labels, labelOf)
@@ -212,15 +210,17 @@ function checkLabels(
 async function readLabels(path: string): Promise<{ labels: Labels; file: string }> {
   for (const folder of [LAYOUT.latents, LAYOUT.images]) {
     const file = join(path, folder, LAYOUT.labels)
-    if (!(await isThere(file))) continue
-    const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
-    if (labels === null)
-      throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
-    return { labels, file }
+    if (await isThere(file)) return { labels: await labelsIn(file), file }
   }
   throw new Error(
     `'${path}' has no ${LAYOUT.labels}, neither in '${LAYOUT.latents}' nor in '${LAYOUT.images}': it is no whole data set.`,
   )
+}
+
+async function labelsIn(file: string): Promise<Labels> {
+  const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
+  if (labels !== null) return labels
+  throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
 }
 
 /** That a set is without a part of which it speaks: `folder 'images'`, `captions.json`. */
