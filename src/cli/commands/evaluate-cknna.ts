@@ -42,12 +42,13 @@ export const evaluateCknnaCommand = defineCommand({
       import('../../tensor/device.ts'),
     ])
     const { name, file } = encoderOf(args.encoder)
+    // First, for it also tells what is wrong with the options; the encoder may be large.
+    const opened = await openModel(args, context)
     const encoder = await loadEncoder(name, file, {
       device: resolveDevice(device),
       onNotice: (message) => out.warn(message),
-    })
-    const opened = await openModel(args, context).catch((error: unknown) => {
-      encoder[Symbol.dispose]()
+    }).catch((error: unknown) => {
+      opened[Symbol.dispose]()
       throw error
     })
     const { step, ...evaluated } = opened
