@@ -89,7 +89,7 @@ bool run(cudaStream_t stream, AttentionKernel kernel, const AttentionBackward<T>
 /// and without.
 template <class Args>
 std::string keyOf(const char* what, DType dtype, const Args& a) {
-  return std::string(what) + " " + dtypeName(dtype) + " " + std::to_string(a.batch) + "x" + std::to_string(a.tokens) + "x" + std::to_string(a.heads) + "x" +
+  return std::string(what).append(" ") + dtypeName(dtype) + " " + std::to_string(a.batch) + "x" + std::to_string(a.tokens) + "x" + std::to_string(a.heads) + "x" +
          std::to_string(a.headDim) + (a.aligned ? " aligned" : "");
 }
 
