@@ -1,41 +1,76 @@
 /** What CMake says of the machine before anything is compiled. */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { ROOT } from './source-files.ts'
 
 const WORDS = 'unsupported GNU version! gcc versions later than 12 are not supported!'
+const NODE = `-DNODE_EXECUTABLE=${process.execPath}`
 
-function configure(...options: string[]) {
-  const folder = temporaryFolder()
-  const bin = join(folder, 'bin')
-  mkdirSync(bin)
-  writeFileSync(join(bin, 'nvcc'), `#!/bin/sh\necho "nvcc fatal: ${WORDS}" >&2\nexit 1\n`, { mode: 0o755 })
-  const { CUDACXX: _, ...others } = process.env
-  const env = { ...others, PATH: `${bin}${delimiter}${process.env.PATH}` }
-  const build = join(folder, 'build')
-  const { status, stderr } = spawnSync('cmake', ['-S', ROOT, '-B', build, ...options], { env, encoding: 'utf8' })
-  // CMake breaks lines.
-  return { status, words: stderr.replaceAll(/\s+/g, ' '), build }
+/** A folder with an nvcc that says so and does nothing. */
+function nvccSaying(words: string, status: number): string {
+  const bin = temporaryFolder()
+  writeFileSync(join(bin, 'nvcc'), `#!/bin/sh\necho '${words}' >&2\nexit ${status}\n`, { mode: 0o755 })
+  return bin
 }
 
+/** Configures where PATH begins with that of an nvcc. */
+function configureIn(build: string, bin: string, options: readonly string[], CUDACXX?: string) {
+  const { CUDACXX: _, ...others } = process.env
+  const env = { ...others, PATH: `${bin}${delimiter}${process.env.PATH}`, ...(CUDACXX !== undefined && { CUDACXX }) }
+  const { status, stderr } = spawnSync('cmake', ['-S', ROOT, '-B', build, NODE, ...options], { env, encoding: 'utf8' })
+  // CMake breaks lines.
+  return { status, words: stderr.replaceAll(/\s+/g, ' ') }
+}
+
+const configure = (...options: string[]) =>
+  configureIn(join(temporaryFolder(), 'build'), nvccSaying(`nvcc fatal: ${WORDS}`, 1), options)
+
 test('an nvcc that is there and fails is an error with its words, and no build without CUDA', () => {
-  const { status, words } = configure(`-DNODE_EXECUTABLE=${process.execPath}`)
+  const { status, words } = configure()
   expect(status).toBe(1)
   expect(words).toContain(WORDS)
   expect(words).toContain('or build without CUDA (REPA_CUDA=off).')
+  expect(words).not.toContain('glibc')
+})
+
+test('one that knows no glibc as new as this is said to be too old for it', () => {
+  const words = 'math.h(206): error: exception specification is incompatible with that of previous function "rsqrt"'
+  const configured = configureIn(join(temporaryFolder(), 'build'), nvccSaying(words, 2), [])
+  expect(configured.status).toBe(1)
+  expect(configured.words).toContain('This glibc is newer than the headers of this CUDA know')
+})
+
+test('after one that has failed, CUDACXX is asked', () => {
+  const build = join(temporaryFolder(), 'build')
+  const bin = nvccSaying(WORDS, 1)
+  expect(configureIn(build, bin, []).words).toContain(WORDS)
+  const { words } = configureIn(build, bin, [], join(nvccSaying('nvcc fatal: another', 1), 'nvcc'))
+  expect(words).toContain('nvcc fatal: another')
+  expect(words).not.toContain(WORDS)
+})
+
+test('one that CUDACXX has named is kept, and no other asked when it names none', () => {
+  const build = join(temporaryFolder(), 'build')
+  // Compiles, and is no compiler that CMake knows.
+  const bin = nvccSaying(WORDS, 1)
+  for (const CUDACXX of [join(nvccSaying('', 0), 'nvcc'), undefined]) {
+    const { status, words } = configureIn(build, bin, [], CUDACXX)
+    expect(status).toBe(1)
+    expect(words).not.toContain(WORDS)
+  }
 })
 
 test('is not asked where the build is to be without CUDA', () => {
-  const { status, words } = configure(`-DNODE_EXECUTABLE=${process.execPath}`, '-DREPA_CUDA=OFF')
+  const { status, words } = configure('-DREPA_CUDA=OFF')
   expect({ status, words }).toEqual({ status: 0, words: '' })
 })
 
 test('is not asked where the build is for another machine, whose kernels it does not compile', () => {
   const target = ['-DCMAKE_SYSTEM_NAME=Linux', '-DCMAKE_SYSTEM_PROCESSOR=aarch64']
-  const { status, words } = configure(`-DNODE_EXECUTABLE=${process.execPath}`, ...target)
+  const { status, words } = configure(...target)
   expect({ status, words }).toEqual({ status: 0, words: '' })
 })
 
@@ -58,5 +93,5 @@ test.each([
   expect(status).toBe(0)
   const options = readFileSync(asked, 'utf8').split(/\s/)
   // A Node that an earlier build found may be gone: what a command line defines, CMake takes over what its cache holds.
-  expect(options).toEqual(expect.arrayContaining([`-DREPA_CUDA=${cuda}`, `-DNODE_EXECUTABLE=${process.execPath}`]))
+  expect(options).toEqual(expect.arrayContaining([`-DREPA_CUDA=${cuda}`, NODE]))
 })
