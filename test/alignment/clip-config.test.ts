@@ -2,8 +2,8 @@ import { expect, test } from 'vitest'
 import { encoderDigest } from '../../src/alignment/encoder-digest.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import type { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { openaiClip, transformersClip, writeClip } from '../evaluation/clip-files.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const TOWER = { hidden_act: 'gelu', layer_norm_eps: 1e-3 }
 const STATED = { activation: 'gelu-erf', epsilon: 1e-3 }

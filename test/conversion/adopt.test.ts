@@ -9,7 +9,7 @@ import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.
 import type { SiTConfig } from '../../src/models/sit.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { trainedPath } from '../../src/training/trained-path.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { referenceCheckpoint, tinyLightningDiTModel, tinyModel } from './tiny-checkpoint.ts'
 
 const SIZES = { kind: 'SiT', depth: 2, hidden: 16, heads: 2, patch: 2 } as const

@@ -13,7 +13,7 @@ import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import { tinyEncoder } from '../alignment/tiny-encoder.ts'
 import { captionedDataset } from '../data/captioned-dataset.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { writeClipFolder } from '../text/clip-folder.ts'
 import { referenceCheckpoint, tinyModel, tinyRegModel, tinyTextModel } from './tiny-checkpoint.ts'
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { convert } from '../../src/conversion/convert.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { referenceCheckpoint } from './tiny-checkpoint.ts'
 
 test.each(['torch checkpoint', 'folder', 'file'])(

@@ -6,9 +6,9 @@ import { transformerFromConfig } from '../../src/models/transformer-kinds.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { constantEncoder as encoder } from '../data/constant-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 describe.skipIf(!haveGolden)(`training goes on from the reference's checkpoint${goldenSuffix}`, () => {
   test('Trainer restores the folder, makes a step and saves what converts back', async () => {

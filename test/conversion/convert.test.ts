@@ -13,8 +13,8 @@ import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import {
   referenceCheckpoint,
   stateOf,
@@ -46,7 +46,7 @@ async function torchValue(path: string): Promise<unknown> {
 }
 
 async function written(name: string, value: WritableTorchValue): Promise<{ folder: string; path: string }> {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const path = join(folder, name)
   await writeTorchCheckpoint(path, value)
   return { folder, path }
@@ -115,7 +115,7 @@ describe('bare state dicts', () => {
   })
 
   test('metadata, such as an encoder states itself by, is kept, or said to be left out', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const [path, copy, torch] = ['a.safetensors', 'b.safetensors', 'c.pt'].map((name) => join(folder, name)) as [
       string,
       string,
@@ -414,7 +414,7 @@ describe('bad input', () => {
     ['empty', 'out.pt', 'is not a checkpoint'],
     ['missing.pt', 'out.pt', 'no such file'],
   ])('%s to %s', async (input, output, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     for (const name of ['weights.bin', 'weights.pt', 'weights.safetensors']) await writeFile(join(folder, name), 'xyz')
     await mkdir(join(folder, 'empty'))
     const before = (await readdir(folder)).sort()
@@ -423,7 +423,7 @@ describe('bad input', () => {
   })
 
   test('a run is no checkpoint, and its newest one is named', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const [run, out] = [join(folder, 'run'), join(folder, 'out.pt')]
     await mkdir(join(run, 'checkpoints'), { recursive: true })
     await expect(convert(run, out)).rejects.toThrow(`${run} is not a checkpoint: it has no state.json.`)
@@ -461,7 +461,7 @@ describe.skipIf(!haveGolden)(`the reference's own checkpoint${goldenSuffix}`, ()
   const golden = join(goldenFolder, 'pt/repa-ckpt.pt')
 
   test('every tensor of it arrives in the folder, bit for bit', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const out = join(folder, '0000003')
     await convert(golden, out, { heads: 2, alignDepth: 1 })
     const state = await readCheckpointState(out)
@@ -484,7 +484,7 @@ describe.skipIf(!haveGolden)(`the reference's own checkpoint${goldenSuffix}`, ()
   })
 
   test('and comes back as it was', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await convert(golden, join(folder, 'run'))
     await convert(join(folder, 'run'), join(folder, 'back.pt'))
     const [before, after] = [await torchValue(golden), await torchValue(join(folder, 'back.pt'))] as Map<

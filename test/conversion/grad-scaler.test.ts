@@ -6,14 +6,14 @@ import { convert } from '../../src/conversion/convert.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { type CheckpointState, readCheckpointState } from '../../src/training/checkpoint.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { referenceCheckpoint, tinyModel } from './tiny-checkpoint.ts'
 
 /** The state of the folder that a training checkpoint with this scaler becomes; `run` is where. */
 async function converted(
   scaler?: WritableTorchValue,
 ): Promise<{ folder: string; run: string; state: CheckpointState }> {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const [path, run] = [join(folder, 'in.pt'), join(folder, 'run')]
   await writeTorchCheckpoint(path, { ...referenceCheckpoint(tinyModel), ...(scaler !== undefined && { scaler }) })
   await convert(path, run, { heads: 2 })

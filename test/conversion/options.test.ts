@@ -7,7 +7,7 @@ import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
 import { convert } from '../../src/conversion/convert.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { referenceCheckpoint } from './tiny-checkpoint.ts'
 
 test.each<[wrong: Record<string, unknown>, sentence: string]>([
@@ -21,7 +21,7 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   [{ force: 'yes' }, 'force is "yes": expected boolean.'],
   [{ signal: {} }, 'signal is {}: expected an AbortSignal.'],
 ])('convert with %j', async (wrong, sentence) => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const path = join(folder, '0000007.pt')
   await writeTorchCheckpoint(path, referenceCheckpoint())
   for (const name of ['out.safetensors', 'out.pt', 'out']) {
@@ -37,7 +37,7 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   [{ weights: 'model' }, 'there is no setting "weights".'],
   [{ alignDepth: 0 }, 'alignDepth is 0: expected number to be >0.'],
 ])('adoptCheckpoint with %j', async (wrong, sentence) => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const [path, run] = [join(folder, '0000007.pt'), join(folder, 'run')]
   await writeTorchCheckpoint(path, referenceCheckpoint())
   await expect(adoptCheckpoint(path, run, wrong)).rejects.toThrow(

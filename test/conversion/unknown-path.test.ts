@@ -6,7 +6,7 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { modelStatement } from '../../src/models/stated-model.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { referenceCheckpoint, tinyModel } from './tiny-checkpoint.ts'
 
 /** With one head, as a reader of the tensors alone takes it to have. */

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { captionsFromFile } from '../../src/data/caption-file.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 /** As in captions_train2014.json, with the fields that are not needed. */
 const coco = (images: readonly (readonly [number, string])[], captions: readonly (readonly [number, string])[]) =>

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { captionsJsonLines } from '../../src/data/captions-json.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { tinyDataset } from './tiny-dataset.ts'
 
 /** The captions of tiny samples, as many as the sample's number, but of every fifth from the first none; no two alike. */

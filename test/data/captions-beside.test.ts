@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
 import { rawTar } from '../formats/raw-tar.ts'
 import { rawZip } from '../formats/raw-zip.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 type Files = Readonly<Record<string, string | Uint8Array>>
 

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type CaptionEntry, captionsJsonLines, entriesByLine, readCaptions } from '../../src/data/captions-json.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** U+2028 ends a line for many readers, and in JSON it is a character as any other. */
 const ENTRIES: readonly CaptionEntry[] = [

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
 import { captionOfEachLine, textOf } from '../../src/data/captions.ts'
 import { FileAccessError, FileFormatError } from '../../src/formats/errors.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 function place(bytes: string | Uint8Array): string {
   const file = join(temporaryFolder(), 'captions.txt')

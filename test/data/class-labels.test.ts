@@ -5,8 +5,9 @@ import { describe, expect, test } from 'vitest'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { rawTar } from '../formats/raw-tar.ts'
 import { rawZip } from '../formats/raw-zip.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { png, setup } from './preparing.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 const IMAGES = [png(20, 16, 1), png(20, 16, 2)] as const
 /** What dataset.json makes of the second image's label. */

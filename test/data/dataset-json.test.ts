@@ -6,7 +6,8 @@ import { listDataset, listImages } from '../../src/data/dataset-listing.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
 import { rawTar } from '../formats/raw-tar.ts'
 import { rawZip } from '../formats/raw-zip.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 const IMAGES = ['00000/img00000000.png', '00000/img00000001.png']
 const JSON_TEXT = JSON.stringify({ labels: IMAGES.map((name, i) => [name, 3 + i]) })

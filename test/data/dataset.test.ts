@@ -8,10 +8,11 @@ import { encodeNpy } from '../../src/formats/npy.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { elementAt, hostFloat32, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { goldenTensors } from './golden.ts'
 import { maxDifference } from './max-difference.ts'
 import { syntheticImage } from './synthetic-image.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 import { tinyDataset } from './tiny-dataset.ts'
 
 function png(size: number, seed = 1, height = size): Uint8Array {

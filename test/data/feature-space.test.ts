@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { FeatureSettings } from '../../src/data/dataset-info.ts'
 import { announceFeatures } from '../../src/data/feature-space.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const settings = (encoder: string): FeatureSettings => ({ encoder, grid: [1, 1], width: 1 })
 

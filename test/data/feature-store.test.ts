@@ -6,7 +6,7 @@ import type { FeatureSettings } from '../../src/data/dataset-info.ts'
 import { FeatureStore, ShardWriter } from '../../src/data/feature-store.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { serialiseHeader } from '../../src/formats/safetensors-header.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** The most bytes that one call writes: a system may write less than it is given. */
 const written = vi.hoisted(() => ({ atOnce: Number.POSITIVE_INFINITY }))

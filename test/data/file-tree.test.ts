@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { listDataset } from '../../src/data/dataset-listing.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 const IMAGES = { 'a/1.png': 'a', 'b/1.png': 'b' }
 

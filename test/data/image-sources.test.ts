@@ -7,7 +7,8 @@ import { byCodePoint } from '../../src/data/image-labels.ts'
 import { type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
 import { type RawEntry, rawZip } from '../formats/raw-zip.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 interface Layout {
   readonly what: string

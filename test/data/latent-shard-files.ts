@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type SafetensorsSource, writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { numberToFloat16 } from '../../src/tensor/float16.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** Of these types eighths up to a few tens are exact. */
 const BITS = {

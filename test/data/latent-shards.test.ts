@@ -6,8 +6,8 @@ import { Loader } from '../../src/data/loader.ts'
 import { type SafetensorsSource, writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { latentAt, latentShardFiles, stored, storedLabels } from './latent-shard-files.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 const COUNT = 5
 const SIZE = 8

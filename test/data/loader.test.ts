@@ -9,8 +9,9 @@ import { type Batch, Loader, type LoaderOptions } from '../../src/data/loader.ts
 import { encodePng } from '../../src/data/png.ts'
 import { encodeNpy } from '../../src/formats/npy.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { syntheticImage } from './synthetic-image.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 const COUNT = 23
 const SIZE = 6

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, test } from 'vitest'
 import { type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 type Options = Parameters<typeof parquetWriteBuffer>[0]
 type Column = Options['columnData'][number]

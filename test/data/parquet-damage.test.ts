@@ -10,7 +10,7 @@ import { readFooter } from '../../src/data/parquet-footer.ts'
 import { ParquetImages } from '../../src/data/parquet-images.ts'
 import { FileFormatError } from '../../src/formats/errors.ts'
 import { RandomAccessFile } from '../../src/formats/random-access-file.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 type Options = Parameters<typeof parquetWriteBuffer>[0]
 type Codec = Options['codec']

@@ -6,7 +6,7 @@ import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, test } from 'vitest'
 import { ImageDecodeError } from '../../src/data/image-decoding.ts'
 import { type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 type Options = Parameters<typeof parquetWriteBuffer>[0]
 

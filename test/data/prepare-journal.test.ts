@@ -2,7 +2,7 @@ import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { PrepareJournal } from '../../src/data/prepare-journal.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 // The call that goes on may be killed as well: what it wrote must not have become a part of the torn line.
 test('a journal whose last line was cut short is written on, and read again', async () => {

@@ -23,9 +23,9 @@ import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { interleaved } from '../../src/tensor/planes.ts'
 import { writeNpy } from '../formats/write-npy.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { folderDigest } from './folder-digest.ts'
 import { blockMoments, meansOfTokens, momentsOfBlocks, pictures, setup, tokenMeans } from './preparing.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 /** 16-pixel images, latents of 2 × 2, tokens of 1 × 1. */
 const ALL = { latents: blockMoments, features: [tokenMeans], flip: true } satisfies Partial<PrepareOptions>

@@ -10,10 +10,11 @@ import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { readNpy } from '../../src/formats/npy.ts'
 import { toPlanes } from '../../src/tensor/planes.ts'
 import { goldenFolder, goldenSuffix, haveGolden, haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { folderDigest } from './folder-digest.ts'
 import { maxDifference } from './max-difference.ts'
 import { blockMeans, blockMoments, meansOfBlocks, momentsOfBlocks, pictures, png, setup } from './preparing.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 describe('prepareDataset on real images', () => {
   test.skipIf(!haveImages).each([

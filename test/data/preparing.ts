@@ -4,8 +4,9 @@ import type { LatentEncoder } from '../../src/data/latent-encoder.ts'
 import { encodePng } from '../../src/data/png.ts'
 import type { PrepareOptions } from '../../src/data/prepare.ts'
 import { numberToFloat16 } from '../../src/tensor/float16.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { syntheticImage } from './synthetic-image.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 export function png(width: number, height: number, seed: number): Uint8Array {
   return encodePng(syntheticImage(width, height, seed).data, width, height, 3)

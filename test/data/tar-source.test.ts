@@ -7,7 +7,7 @@ import { openImageSource } from '../../src/data/image-sources.ts'
 import { rawSparse, SPARSE_FORMATS, type SparseFile, wholeText } from '../formats/raw-sparse.ts'
 import { type RawMember, rawTar } from '../formats/raw-tar.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** Members that hold their own name, but where content is given after a colon. */
 function members(...names: readonly string[]): RawMember[] {

@@ -2,8 +2,9 @@ import { join } from 'node:path'
 import { encodePng } from '../../src/data/png.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { writeNpy } from '../formats/write-npy.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { syntheticImage } from './synthetic-image.ts'
-import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 /**
  * Samples of 8 x 8 latents in the reference's layout, two unless more are asked for; in a folder that ends with the test unless one is

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { TrainingImagePool } from '../../src/data/training-image-pool.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const OPTIONS = { transform: 'none', size: 8, wideHeight: 8 } as const
 

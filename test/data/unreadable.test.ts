@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** What nobody can look at, root included: a link to itself. A folder without permissions is such to others. */
 function closed(): string {

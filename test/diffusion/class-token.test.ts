@@ -9,9 +9,9 @@ import { SiT } from '../../src/models/sit.ts'
 import type { InterpolantPath } from '../../src/native.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { fromValues, type NdArray, random } from '../reference/array.ts'
 import { pathCoefficients } from '../reference/interpolant.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const [BATCH, WIDTH, STEPS, NULL] = [2, 10, 5, 4]
 const SHAPE = [BATCH, 3, 6, 6]

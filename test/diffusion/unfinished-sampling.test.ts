@@ -14,8 +14,8 @@ import { StableDiffusionAutoencoder } from '../../src/models/stable-diffusion-au
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { elementAt } from '../../src/tensor/host-tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
 import { modelOf } from '../training/tiny-trainer.ts'
 

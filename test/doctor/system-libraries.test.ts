@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { findSystemLibraries } from '../../src/doctor/system-libraries.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 const cache = [
   "3 libs found in cache `/etc/ld.so.cache'",

@@ -12,7 +12,8 @@ import { memoryStats } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { toPlanes } from '../../src/tensor/planes.ts'
 import { syntheticImage } from '../data/synthetic-image.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import {
   CAPTIONS,
   cosine,

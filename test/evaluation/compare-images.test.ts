@@ -9,8 +9,8 @@ import { writeFeatureStatistics } from '../../src/evaluation/stored-statistics.t
 import { NpzWriter } from '../../src/formats/npz.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const SIDE = 16
 

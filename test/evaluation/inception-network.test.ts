@@ -9,10 +9,10 @@ import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { planar } from '../../src/tensor/planes.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { formulaWeights } from '../models/formula-weights.ts'
 import { random } from '../reference/array.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const IMAGES = { count: 2, height: 64, width: 64 } as const
 /** Of mixed_6: 17 × 17 pixels of 768 channels, of which sFID takes the first seven of the first branch. */

@@ -16,8 +16,8 @@ import { FileAccessError } from '../../src/formats/errors.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { failingFileSystem } from './failing-file-system.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 import { patternTensor } from './tensors.ts'
 
 const tensor = patternTensor('f32', [200_000])
@@ -50,7 +50,7 @@ describe.each(writers)('%s', (_, write) => {
     ['EIO', /Cannot write .*weights\.bin: the disk reported an input\/output error; see whether it is sound \(EIO\)\./],
     ['ENOTKNOWN', /Cannot write .*weights\.bin: ENOTKNOWN: refused\./],
   ])('%s at any point: a clear error, the old file as it was, nothing beside it', async (code, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const path = join(folder, 'weights.bin')
     await writeFile(path, 'the last good one')
     for (const capacity of [0, 100, 300_000, 800_000]) {
@@ -68,7 +68,7 @@ describe.each(writers)('%s', (_, write) => {
   })
 
   test('into a folder that is not there', async () => {
-    const path = join(await temporaryFolder(), 'missing', 'weights.bin')
+    const path = join(temporaryFolder(), 'missing', 'weights.bin')
     await expect(write(path, {})).rejects.toThrow(
       /Cannot write .*weights\.bin: the folder that it is to lie in is not there; make it/,
     )
@@ -76,7 +76,7 @@ describe.each(writers)('%s', (_, write) => {
 })
 
 test('a failing rename leaves nothing behind', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const base = failingFileSystem('EIO', Number.POSITIVE_INFINITY)
   const fileSystem = { ...base, rename: () => Promise.reject(Object.assign(new Error('no'), { code: 'EROFS' })) }
   const writing = writeAtomically(join(folder, 'a'), { fileSystem }, (file) => file.append(tensor.data))
@@ -85,7 +85,7 @@ test('a failing rename leaves nothing behind', async () => {
 })
 
 test('until it is committed the file stands beside its name, with the machine and the process in its own', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const file = await AtomicFile.create(join(folder, 'a'))
   await file.append(Buffer.from('text'))
   expect(await readdir(folder)).toEqual([`a.${hostname()}.tmp-${process.pid}`])
@@ -110,14 +110,14 @@ describe('what a killed process was writing goes when another writes in its fold
     ['of a longer name', `a.${here}.tmp-${dead}.png`, true],
     ['by no process', `a.${here}.tmp-`, true],
   ])('%s: %s', async (_, name, stays) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await writeFile(join(folder, name), 'half')
     await writeWhole(join(folder, 'a'), 'whole')
     expect((await readdir(folder)).sort()).toEqual(stays ? ['a', name].sort() : ['a'])
   })
 
   test('of every machine, for who has the folder to himself', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const [running, ofOthers] = [`a.${here}.tmp-${process.ppid}`, ['a.tmp-1', `a.not-${here}.tmp-${process.ppid}`]]
     const names = [running, ...ofOthers, `a.${here}.tmp-${dead}`, 'a', 'a.tmp-', `a.tmp-${dead}.png`]
     for (const name of names) await writeFile(join(folder, name), '')
@@ -128,7 +128,7 @@ describe('what a killed process was writing goes when another writes in its fold
   })
 
   test('one that cannot be removed is no reason not to write', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const name = `a.${here}.tmp-${dead}`
     await mkdir(join(folder, name))
     await writeWhole(join(folder, 'a'), 'whole')
@@ -136,7 +136,7 @@ describe('what a killed process was writing goes when another writes in its fold
   })
 
   test('many files in a folder cost one look through it', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await writeWhole(join(folder, 'a'), 'whole')
     await writeFile(join(folder, `a.${here}.tmp-${dead}`), 'half')
     await Promise.all(['b', 'c'].map((name) => writeWhole(join(folder, name), 'whole')))
@@ -145,7 +145,7 @@ describe('what a killed process was writing goes when another writes in its fold
 })
 
 test('pieces of every size, gaps, and writing over what was appended', async () => {
-  const path = join(await temporaryFolder(), 'a')
+  const path = join(temporaryFolder(), 'a')
   const file = await AtomicFile.create(path)
   const sizes = [0, 1, 100_000, 262_144, 262_143, 2, 600_000, 5, 262_145, 0, 7]
   const expected: Buffer[] = [Buffer.alloc(10)]
@@ -211,7 +211,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
       (path: string) => writeWhole(path, 'new'),
       (path: string) => writeAtomically(path, { fsync: true }, (file) => file.append(Buffer.from('new'))),
     ]) {
-      const folder = await temporaryFolder()
+      const folder = temporaryFolder()
       await mkdir(join(folder, 'folder/deep'), { recursive: true })
       for (const [name, to] of links) await symlink(to, join(folder, name))
       if (before !== undefined) await writeFile(join(folder, end), before)
@@ -225,7 +225,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
   })
 
   test('until it is committed the file stands beside the end of the link', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await mkdir(join(folder, 'folder'))
     await symlink('folder/end', join(folder, 'link'))
     const file = await AtomicFile.create(join(folder, 'link'))
@@ -240,7 +240,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
     ['itself', 'link', /ELOOP/],
     ['a folder', '.', /it is a folder, and a file is wanted \(EISDIR\)/],
   ])('a link to %s: a clear error', async (_, to, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await symlink(to, join(folder, 'link'))
     await expect(write(join(folder, 'link'))).rejects.toThrow(FileAccessError)
     await expect(write(join(folder, 'link'))).rejects.toThrow(message)
@@ -248,7 +248,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
   })
 
   test.each(['pipe', 'link'])('a pipe is not replaced by a file: %s', async (name) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     execFileSync('mkfifo', [join(folder, 'pipe')])
     await symlink('pipe', join(folder, 'link'))
     const writing = write(join(folder, name))
@@ -261,7 +261,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
   })
 
   test.each(['pipe', 'link'])('what is whole in memory goes into a pipe: %s', async (name) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     execFileSync('mkfifo', [join(folder, 'pipe')])
     await symlink('pipe', join(folder, 'link'))
     const [text] = await Promise.all([readFile(join(folder, 'pipe'), 'utf8'), writeWhole(join(folder, name), 'whole')])

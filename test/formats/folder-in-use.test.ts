@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { train } from '../../src/training/run.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import type { Answer, Request } from './programs/taking-a-folder.ts'
 
 test('a folder is given back, and taken by the next', async () => {

@@ -2,17 +2,17 @@ import { readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ifThere, isThere } from '../../src/formats/if-there.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 test('what is not there is undefined, and every other failure is thrown', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   expect(await ifThere(readdir(folder))).toEqual([])
   expect(await ifThere(readFile(join(folder, 'none'), 'utf8'))).toBeUndefined()
   await expect(ifThere(readFile(folder, 'utf8'))).rejects.toMatchObject({ code: 'EISDIR' })
 })
 
 test('a path is there or not, and what cannot be looked at is neither', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const at = (name: string) => join(folder, name)
   await writeFile(at('file'), '')
   await symlink('loop', at('loop'))

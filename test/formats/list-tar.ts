@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { readTar } from '../../src/formats/tar.ts'
 import { openTarInput } from '../../src/formats/tar-input.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 export interface Listed {
   readonly name: string
@@ -28,7 +28,7 @@ export async function listTar(path: string, wanted: (name: string) => boolean = 
 
 /** Writes an archive into a folder of its own. @param kind `gzip` packs it */
 export async function placeTar(kind: string, bytes: Uint8Array): Promise<string> {
-  const path = join(await temporaryFolder(), kind === 'gzip' ? 'a.tar.gz' : 'a.tar')
+  const path = join(temporaryFolder(), kind === 'gzip' ? 'a.tar.gz' : 'a.tar')
   writeFileSync(path, kind === 'gzip' ? gzipSync(bytes) : bytes)
   return path
 }

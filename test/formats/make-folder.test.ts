@@ -7,10 +7,10 @@ import { FileAccessError } from '../../src/formats/errors.ts'
 import { type FolderFileSystem, makeFolder } from '../../src/formats/make-folder.ts'
 import { train } from '../../src/training/run.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 test('a folder is made with those above it, and through a link that leads to one', async () => {
-  const root = await temporaryFolder()
+  const root = temporaryFolder()
   await makeFolder(join(root, 'a/b'))
   await makeFolder(join(root, 'a/b'))
   mkdirSync(join(root, 'there'))
@@ -21,7 +21,7 @@ test('a folder is made with those above it, and through a link that leads to one
 })
 
 test('a link to nothing is named, and nothing is made', async () => {
-  const root = await temporaryFolder()
+  const root = temporaryFolder()
   const path = join(root, 'out')
   symlinkSync('nowhere', path)
   const error = await makeFolder(path).catch((error: Error) => error)
@@ -33,7 +33,7 @@ test('a link to nothing is named, and nothing is made', async () => {
 })
 
 test('so is one on the way', async () => {
-  const root = await temporaryFolder()
+  const root = temporaryFolder()
   const link = join(root, 'link')
   symlinkSync('nowhere', link)
   await expect(makeFolder(join(link, 'a/b'))).rejects.toThrow(
@@ -61,7 +61,7 @@ function refusing(code: string): FolderFileSystem {
 test.each(['EROFS', 'EDQUOT', 'EIO', 'EMLINK', 'ENOENT'])(
   'what the system says of the first that is missing: %s',
   async (code) => {
-    const first = join(await temporaryFolder(), 'a')
+    const first = join(temporaryFolder(), 'a')
     for (const path of [first, join(first, 'b/c')]) {
       await expect(makeFolder(path, refusing(code))).rejects.toMatchObject({ code, path: first, syscall: 'mkdir' })
     }
@@ -77,7 +77,7 @@ test.runIf(process.platform === 'linux')(
 )
 
 test('a folder that another makes meanwhile is none that cannot be made', async () => {
-  const path = join(await temporaryFolder(), 'a/b')
+  const path = join(temporaryFolder(), 'a/b')
   const racing: FolderFileSystem = {
     async mkdir(path) {
       await mkdir(path)
@@ -91,7 +91,7 @@ test('a folder that another makes meanwhile is none that cannot be made', async 
 })
 
 test('one that may not be made, and is there, is as good', async () => {
-  const path = await temporaryFolder()
+  const path = temporaryFolder()
   const guarded: FolderFileSystem = { mkdir: async (path) => Promise.reject(refusal('EACCES', path)), readlink, stat }
   await makeFolder(path, guarded)
   await expect(makeFolder(join(path, 'a'), guarded)).rejects.toMatchObject({ code: 'EACCES', path: join(path, 'a') })
@@ -104,7 +104,7 @@ function withReadOnly(folder: string, ...command: string[]) {
 }
 
 test('a read-only file system is called one', async (context) => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   mkdirSync(join(folder, 'ro'))
   context.skip(withReadOnly(folder, 'true').status !== 0, 'this user may not mount a file system')
   const program = join(import.meta.dirname, 'programs/making-folders.ts')
@@ -117,13 +117,13 @@ test('a read-only file system is called one', async (context) => {
 })
 
 test('of a file it says what the system does', async () => {
-  const path = join(await temporaryFolder(), 'out')
+  const path = join(temporaryFolder(), 'out')
   writeFileSync(path, '')
   await expect(makeFolder(path)).rejects.toMatchObject({ code: 'EEXIST', path })
 })
 
 test('a run whose folder is a link to nothing says so', async () => {
-  const out = join(await temporaryFolder(), 'out')
+  const out = join(temporaryFolder(), 'out')
   symlinkSync('nowhere', out)
   const model = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const
   const call = { data: await tinyDataset(2), out, device: 'cpu', configuration: { model, batch: 2, steps: 1 } } as const

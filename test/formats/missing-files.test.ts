@@ -12,7 +12,7 @@ import { loadAutoencoder } from '../../src/models/load-autoencoder.ts'
 import { captionEncoderDigest } from '../../src/text/clip-files.ts'
 import { loadCaptionEncoder } from '../../src/text/load-caption-encoder.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const NO_FILE = 'there is no such file or folder; check the path.'
 

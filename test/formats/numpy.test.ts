@@ -9,7 +9,7 @@ import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { type HostTensor, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 import { writeNpy } from './write-npy.ts'
 
@@ -29,7 +29,7 @@ const header = (descr: string, shape: string, fortran = 'False') =>
 
 describe('npy', () => {
   test.each(NUMPY_DTYPES)('%s: every shape is read as it was written', async (dtype) => {
-    const path = join(await temporaryFolder(), 'a.npy')
+    const path = join(temporaryFolder(), 'a.npy')
     for (const shape of SHAPES) {
       const tensor = patternTensor(dtype, shape)
       await writeNpy(path, tensor)
@@ -134,7 +134,7 @@ describe('npy', () => {
   })
 
   test('truncation at every byte is found', async () => {
-    const path = join(await temporaryFolder(), 'a.npy')
+    const path = join(temporaryFolder(), 'a.npy')
     await writeNpy(path, patternTensor('f32', [3]))
     const whole = await readFile(path)
     for (let length = 0; length < whole.length; length++) {
@@ -172,7 +172,7 @@ async function writeDeflated(path: string, name: string, npy: Uint8Array) {
 
 describe('npz', () => {
   test('arrays by name, whole or in rows', async () => {
-    const path = join(await temporaryFolder(), 'a.npz')
+    const path = join(temporaryFolder(), 'a.npz')
     const arrays = NUMPY_DTYPES.map((dtype): [string, HostTensor] => [dtype, patternTensor(dtype, [7, 2, 3])])
     const writer = await NpzWriter.create(path)
     for (const [name, tensor] of arrays) await writer.add(name, tensor)
@@ -195,7 +195,7 @@ describe('npz', () => {
   })
 
   test('an array larger than what is read at once, stored and deflated, in batches', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const images = patternTensor('u8', [40, 256, 256, 3])
     const npy = Buffer.concat([npyHeader(images), images.data])
     const writer = await NpzWriter.create(join(folder, 'stored.npz'))
@@ -217,7 +217,7 @@ describe('npz', () => {
   })
 
   test('an array of samples, image by image', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const path = join(folder, 'samples.npz')
     const images = patternTensor('u8', [10, 4, 4, 3])
     const writer = await NpzWriter.create(path)
@@ -231,7 +231,7 @@ describe('npz', () => {
   })
 
   test('too many or too few samples', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const writer = await NpzWriter.create(join(folder, 'samples.npz'))
     const array = await writer.open('arr_0', 'u8', [2, 3])
     await array.append(new Uint8Array(4))
@@ -248,7 +248,7 @@ describe('npz', () => {
     ['missing bytes', rawNpy(header('|u1', '(3,)'), Buffer.alloc(2)), /holds 2 bytes, but its shape takes 3/],
     ['an array of objects', rawNpy(header('|O', '(1,)')), /array "x" is an array of Python objects/],
   ])('no rows of %s', async (_, npy, message) => {
-    const path = join(await temporaryFolder(), 'a.npz')
+    const path = join(temporaryFolder(), 'a.npz')
     const zip = await ZipWriter.create(path)
     await zip.add('x.npy', npy)
     await zip.close()

@@ -7,7 +7,7 @@ import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { openSafetensors } from '../../src/formats/safetensors-shards.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { openWeights } from '../../src/models/weights-file.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { expectSameTensor, patternTensor } from './tensors.ts'
 
 const FIRST = 'model-00001-of-00002.safetensors'
@@ -20,7 +20,7 @@ const TENSORS = {
 
 /** What save_pretrained leaves of a model that it cuts in two; `map` changes what the index says. */
 async function shards(map: Record<string, unknown> = {}): Promise<{ folder: string; index: string }> {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   for (const shard of [FIRST, SECOND]) {
     const its = Object.entries(TENSORS).filter(([, tensor]) => tensor.shard === shard)
     const entries = its.map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, data }))
@@ -93,7 +93,7 @@ test.each([
   ['[]', 'the index of shards has no "weight_map"'],
   ['{"metadata": {}}', 'the index of shards has no "weight_map"'],
 ])('%s is no index', async (text, message) => {
-  const index = join(await temporaryFolder(), 'model.safetensors.index.json')
+  const index = join(temporaryFolder(), 'model.safetensors.index.json')
   await writeFile(index, text)
   await expect(openSafetensors(index)).rejects.toThrow(message)
   await expect(fileDigest(index)).rejects.toThrow(message)
@@ -111,6 +111,6 @@ test('one of them is not taken for the whole', async () => {
 })
 
 test('an index that is not there', async () => {
-  const index = join(await temporaryFolder(), 'model.safetensors.index.json')
+  const index = join(temporaryFolder(), 'model.safetensors.index.json')
   await expect(openWeights(index)).rejects.toMatchObject({ name: 'FileAccessError', code: 'ENOENT' })
 })

@@ -6,7 +6,7 @@ import { FileFormatError } from '../../src/formats/errors.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 
 /** A file of this header and data, as no careful writer would make it. */
@@ -38,7 +38,7 @@ describe('round trips', () => {
     { name: 'fetched one by one', checksum: false, lazy: true },
     { name: 'fetched one by one, with checksums', checksum: true, lazy: true },
   ])('$name: every dtype and shape, odd names, metadata, in the given order', async ({ checksum, lazy }) => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     const all = [...entries, ...odd]
     const written = lazy ? all.map((entry) => ({ ...entry, data: async () => entry.data as Uint8Array })) : all
     const metadata = { step: '3', ['__proto__']: 'kept' }
@@ -56,7 +56,7 @@ describe('round trips', () => {
   })
 
   test('the header is padded so that the data starts at a multiple of 8', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     for (const name of ['a', 'ab', 'abc', 'abcd', 'abcde', 'abcdef', 'abcdefg', 'abcdefgh']) {
       await writeSafetensors(path, [{ name, ...patternTensor('u8', [3]) }])
       const bytes = await readFile(path)
@@ -66,13 +66,13 @@ describe('round trips', () => {
   })
 
   test('no tensors at all', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, [])
     expect((await readEverything(path)).tensors.size).toBe(0)
   })
 
   test('the checksum is the CRC-32 of the bytes', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     const tensor = patternTensor('f32', [3])
     await writeSafetensors(path, [{ name: 'x', ...tensor }], { checksum: true })
     const table = JSON.parse((await readEverything(path)).metadata.crc32!)
@@ -130,7 +130,7 @@ describe('hostile headers', () => {
       /checksum of "x" is not/,
     ],
   ])('%s', async (_, header, dataBytes, message) => {
-    const path = join(await temporaryFolder(), 'bad.safetensors')
+    const path = join(temporaryFolder(), 'bad.safetensors')
     await writeRaw(path, header, dataBytes)
     const error = await SafetensorsFile.open(path).catch((error: unknown) => error)
     expect(error).toBeInstanceOf(FileFormatError)
@@ -143,13 +143,13 @@ describe('hostile headers', () => {
     ['past all numbers', 2n ** 64n - 1n, /would be a header of 18446744073709551615 bytes/],
     ['past the file', 5000n, /truncated inside its safetensors header: 4998 of 5000 bytes/],
   ])('a header length %s', async (_, length, message) => {
-    const path = join(await temporaryFolder(), 'bad.safetensors')
+    const path = join(temporaryFolder(), 'bad.safetensors')
     await writeRaw(path, '{}', 0, length)
     await expect(SafetensorsFile.open(path)).rejects.toThrow(message)
   })
 
   test('__proto__ is a name like any other', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeRaw(path, '{"__proto__":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', 2)
     const { tensors } = await readEverything(path)
     expect([...tensors]).toEqual([['__proto__', { dtype: 'u8', shape: [2], data: new Uint8Array(2) }]])
@@ -163,7 +163,7 @@ describe('damage', () => {
   ]
 
   test('truncation at every byte is found on opening', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, tensors)
     for (let length = (await readFile(path)).length - 1; length >= 0; length--) {
       await truncate(path, length)
@@ -172,7 +172,7 @@ describe('damage', () => {
   })
 
   test('with checksums, a flip of any bit of the data is found and named', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, tensors, { checksum: true })
     const whole = await readFile(path)
     const dataStart = 8 + Number(whole.readBigUInt64LE())
@@ -186,7 +186,7 @@ describe('damage', () => {
   })
 
   test('a flipped bit in any byte of the header gives a clear error or changes no tensor', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, tensors, { checksum: true })
     const whole = await readFile(path)
     const expected = Buffer.concat(tensors.map(({ data }) => data))
@@ -208,7 +208,7 @@ describe('damage', () => {
   })
 
   test('a tensor that is not there: the error lists what is', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, tensors)
     await using file = await SafetensorsFile.open(path)
     await expect(file.read('third')).rejects.toThrow(/no tensor "third"; there is "first", "second"/)
@@ -222,11 +222,11 @@ describe('damage', () => {
     ],
     ['a folder', '.', /it is a folder, and a file is wanted \(EISDIR\)/],
   ])('%s', async (_, name, message) => {
-    await expect(SafetensorsFile.open(join(await temporaryFolder(), name))).rejects.toThrow(message)
+    await expect(SafetensorsFile.open(join(temporaryFolder(), name))).rejects.toThrow(message)
   })
 
   test('a closed file says so', async () => {
-    const path = join(await temporaryFolder(), 'a.safetensors')
+    const path = join(temporaryFolder(), 'a.safetensors')
     await writeSafetensors(path, tensors)
     const file = await SafetensorsFile.open(path)
     await file.close()
@@ -245,14 +245,14 @@ describe('entries that cannot be written', () => {
     ['metadata in the way of the checksums', [x], { checksum: true, metadata: { crc32: 'a' } }, /cannot hold "crc32"/],
     ['a fetch that fails', [{ ...x, data: () => Promise.reject(new Error('device lost')) }], {}, /device lost/],
   ])('%s: refused, and nothing is left behind', async (_, entries, options, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await expect(writeSafetensors(join(folder, 'a.safetensors'), entries, options)).rejects.toThrow(message)
     expect(await readdir(folder)).toEqual([])
   })
 })
 
 test('a file of 10 GB opens in milliseconds', async () => {
-  const path = join(await temporaryFolder(), 'big.safetensors')
+  const path = join(temporaryFolder(), 'big.safetensors')
   const tensorBytes = 2 ** 25
   const header = Object.fromEntries(
     Array.from({ length: 300 }, (_, i) => [`t${i}`, f32([tensorBytes / 4], i * tensorBytes, (i + 1) * tensorBytes)]),
@@ -275,7 +275,7 @@ describe.skipIf(!haveGolden)(`golden vectors${goldenSuffix}`, () => {
     const manifest = JSON.parse(await readFile(join(goldenFolder, 'manifest.json'), 'utf8')) as {
       cases: { files: Record<string, { tensors?: Record<string, { dtype: string; shape: number[] }> }> }[]
     }
-    const copy = join(await temporaryFolder(), 'copy.safetensors')
+    const copy = join(temporaryFolder(), 'copy.safetensors')
     const files = manifest.cases
       .flatMap((c) => Object.entries(c.files))
       .filter(([name]) => name.endsWith('.safetensors'))

@@ -3,10 +3,10 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { listTar, placeTar } from './list-tar.ts'
 import { octal, rawSparse, SPARSE_FORMATS, type SparseFile, wholeText } from './raw-sparse.ts'
 import { paxRecord, type RawMember, rawTar } from './raw-tar.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 /** Pieces of lengths that no block divides, each of its own letter. */
 const pieces = (count: number) =>
@@ -50,7 +50,7 @@ describe.each(SPARSE_FORMATS)('readTar of sparse files in the format %s', (forma
   })
 
   test('what tar writes', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const file = openSync(join(folder, 'a.bmp'), 'w')
     const expected = Buffer.alloc(2 ** 20 + 10)
     for (let at = 0; at < 2 ** 20; at += 2 ** 17) {

@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { type Listed, listTar, placeTar } from './list-tar.ts'
 import { paxRecord, type RawMember, rawTar } from './raw-tar.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 const long = `${'folder/'.repeat(20)}grüße.jpg`
 const base256 = Buffer.from([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3])
@@ -146,7 +146,7 @@ describe.each(['plain', 'gzip'])('readTar of a %s archive', (kind) => {
 test('a gzip stream that is damaged, and one that is cut off', async () => {
   const members = Array.from({ length: 50 }, (_, i) => ({ name: `${i}`, data: Buffer.alloc(3000, `${i * 7919}`) }))
   const packed = gzipSync(rawTar(members))
-  const path = join(await temporaryFolder(), 'a.tgz')
+  const path = join(temporaryFolder(), 'a.tgz')
   writeFileSync(path, packed.subarray(0, packed.length / 2))
   await expect(listTar(path)).rejects.toThrow('a.tgz: the tar archive is cut off at')
   packed.fill(0xff, 200, 260)
@@ -155,7 +155,7 @@ test('a gzip stream that is damaged, and one that is cut off', async () => {
 })
 
 test.each(['ustar', 'pax', 'gnu', 'v7'])('reads what tar writes in the format %s', async (format) => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const name = format === 'v7' || format === 'ustar' ? 'in/short.jpg' : `in/${'x'.repeat(180)}.jpg`
   mkdirSync(join(folder, 'in'))
   writeFileSync(join(folder, name), 'data')

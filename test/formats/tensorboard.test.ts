@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { crc32c, maskedCrc32c } from '../../src/formats/crc32c.ts'
 import { FileAccessError, FileFormatError } from '../../src/formats/errors.ts'
 import { EventWriter } from '../../src/formats/tensorboard.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { readEvents, type TensorBoardEvent } from './tensorboard-reader.ts'
 
 /** One red pixel. */
@@ -35,7 +35,7 @@ test.each<[string, Uint8Array, number]>([
 
 test('the first record is byte for byte what TensorFlow writes', async () => {
   // Wall time 0, "brain.Event:2": length 24, its checksum, the message, its checksum.
-  const writer = await EventWriter.create(await temporaryFolder(), { now: () => 0 })
+  const writer = await EventWriter.create(temporaryFolder(), { now: () => 0 })
   await writer.close()
   const bytes = await readFile(writer.path)
   const message = Buffer.concat([Buffer.from([9, 0, 0, 0, 0, 0, 0, 0, 0, 0x1a, 13]), Buffer.from('brain.Event:2')])
@@ -48,7 +48,7 @@ test('the first record is byte for byte what TensorFlow writes', async () => {
 })
 
 test('files of one second have names in the order in which they were made', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const made: string[] = []
   // Past 9 at least once.
   for (let i = 0; i < 11; i++) {
@@ -60,7 +60,7 @@ test('files of one second have names in the order in which they were made', asyn
 })
 
 test('scalars, images and text are read as they were written', async () => {
-  const folder = join(await temporaryFolder(), 'deep', 'run')
+  const folder = join(temporaryFolder(), 'deep', 'run')
   let clock = 1_700_000_000.25
   const writer = await EventWriter.create(folder, { now: () => clock++, host: 'a host/name' })
   expect(basename(writer.path)).toMatch(/^events\.out\.tfevents\.1700000000\.a_host_name\.\d+\.\d+\.v2$/)
@@ -90,7 +90,7 @@ test('scalars, images and text are read as they were written', async () => {
 })
 
 test('the bytes of a scalar event', async () => {
-  const writer = await EventWriter.create(await temporaryFolder(), { now: () => 1 })
+  const writer = await EventWriter.create(temporaryFolder(), { now: () => 1 })
   writer.scalar('a', 1, 300)
   await writer.close()
   const event = (await readFile(writer.path)).subarray(40 + 12, -4)
@@ -99,7 +99,7 @@ test('the bytes of a scalar event', async () => {
 })
 
 test('a run that goes on says from where; many events are all there', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   await using writer = await EventWriter.create(folder, { purgeStep: 1000 })
   for (let step = 1000; step < 21_000; step++) writer.scalar('loss', step, step)
   await writer.flush()
@@ -111,7 +111,7 @@ test('a run that goes on says from where; many events are all there', async () =
 
 describe('damage', () => {
   test('a cut anywhere ends the events after the last whole one', async () => {
-    const writer = await EventWriter.create(await temporaryFolder(), { now: () => 0 })
+    const writer = await EventWriter.create(temporaryFolder(), { now: () => 0 })
     writer.scalar('a', 1, 1)
     writer.scalar('b', 2, 2)
     await writer.close()
@@ -125,7 +125,7 @@ describe('damage', () => {
   })
 
   test('a flipped bit in any byte is found', async () => {
-    const writer = await EventWriter.create(await temporaryFolder(), { now: () => 0 })
+    const writer = await EventWriter.create(temporaryFolder(), { now: () => 0 })
     writer.scalar('a', 1, 1)
     await writer.close()
     const whole = await readFile(writer.path)
@@ -138,7 +138,7 @@ describe('damage', () => {
   })
 
   test('a record that is no event', async () => {
-    const writer = await EventWriter.create(await temporaryFolder(), { now: () => 0 })
+    const writer = await EventWriter.create(temporaryFolder(), { now: () => 0 })
     await writer.close()
     const message = Buffer.from([0x2a, 0x05, 0x00])
     const length = Buffer.from([3, 0, 0, 0, 0, 0, 0, 0])
@@ -149,7 +149,7 @@ describe('damage', () => {
 })
 
 test('what cannot be written is refused', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const writer = await EventWriter.create(folder)
   expect(() => writer.image('a', Buffer.from('GIF89a'), 0)).toThrow(/not a PNG/)
   expect(() => writer.scalar('a', 1, 1.5)).toThrow(/step must be a whole number; it is 1\.5/)

@@ -12,9 +12,9 @@ import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { DTYPE_BYTES } from '../../src/tensor/dtype.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { sparseFileSystem } from './failing-file-system.ts'
 import { rawZip } from './raw-zip.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 
 /** The tensors of a value by their keys, joined by dots. */
@@ -148,7 +148,7 @@ describe.skipIf(!haveGolden)(`files of torch 1.13${goldenSuffix}`, () => {
   })
 
   test('state-dict-legacy.pt: truncation anywhere is found on opening', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     const whole = await readFile(golden('state-dict-legacy.pt'))
     // Each byte of the pickles, then some of the storages.
     for (let length = 0; length < whole.length; length += length < 2100 ? 7 : 511) {
@@ -158,7 +158,7 @@ describe.skipIf(!haveGolden)(`files of torch 1.13${goldenSuffix}`, () => {
   })
 
   test('a checkpoint written again is the same', async () => {
-    const path = join(await temporaryFolder(), 'again.pt')
+    const path = join(temporaryFolder(), 'again.pt')
     await using original = await TorchCheckpoint.open(golden('repa-ckpt.pt'))
     const writable = (value: unknown): WritableTorchValue => {
       if (value instanceof TorchTensor) {
@@ -183,7 +183,7 @@ describe.skipIf(!haveGolden)(`files of torch 1.13${goldenSuffix}`, () => {
 
 describe('writing and reading', () => {
   test('every dtype and shape, given or fetched', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     const tensors = ALL_DTYPES.flatMap((dtype) =>
       SHAPES.map((shape): [string, HostTensor] => [`${dtype} [${shape}]`, patternTensor(dtype, shape)]),
     )
@@ -200,7 +200,7 @@ describe('writing and reading', () => {
   })
 
   test('values of every kind', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     const value = new Map<string | number, WritableTorchValue>([
       ['none', null],
       ['flags', [true, false]],
@@ -217,7 +217,7 @@ describe('writing and reading', () => {
   })
 
   test('a plain object is a dictionary; one object in two places is stored once', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     const weight = patternTensor('f32', [2, 3])
     const settings = { lr: 0.1 }
     await writeTorchCheckpoint(path, { model: { weight }, ema: { weight }, a: settings, b: [settings] })
@@ -243,7 +243,7 @@ describe('writing and reading', () => {
     ],
     ['a key that is no text', new Map([[null, 1]]), /has a key that is neither/],
   ])('%s: refused, and nothing is left behind', async (_, value, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await expect(writeTorchCheckpoint(join(folder, 'a.pt'), value as WritableTorchValue)).rejects.toThrow(message)
     expect(await readdir(folder)).toEqual([])
   })
@@ -275,7 +275,7 @@ describe('views of a storage', () => {
       [0, 1, 2, 3, 4, 5],
     ],
   ])('%s: alone and shared, little- and big-endian', async (_, view, expected) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const swapped = Buffer.from(sixFloats).swap32()
     const files: { name: string; views: ViewFields[]; entries: Record<string, Uint8Array | string> }[] = [
       { name: 'alone.pt', views: [view], entries: { 'data/0': sixFloats } },
@@ -292,7 +292,7 @@ describe('views of a storage', () => {
   })
 
   test('a tensor of another checkpoint is refused', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await writeArchive(join(folder, 'a.pt'), viewsPickle({ key: 'x' }), { 'data/x': sixFloats })
     await writeArchive(join(folder, 'b.pt'), viewsPickle({}), { 'data/0': sixFloats })
     await using a = await TorchCheckpoint.open(join(folder, 'a.pt'))
@@ -342,7 +342,7 @@ describe('hostile and damaged', () => {
     ['a byte order that is unknown', viewsPickle({}), { ...data, byteorder: 'middle' }, /byteorder is "middle"/],
     ['a pickle that is cut', viewsPickle({}).slice(0, -9), data, /data\.pkl ends in the middle/],
   ])('%s', async (_, pickle, entries, message) => {
-    const path = join(await temporaryFolder(), 'bad.pt')
+    const path = join(temporaryFolder(), 'bad.pt')
     await writeArchive(path, pickle, entries)
     const error = await TorchCheckpoint.open(path).catch((error: unknown) => error)
     expect(error).toBeInstanceOf(FileFormatError)
@@ -351,7 +351,7 @@ describe('hostile and damaged', () => {
   })
 
   test('an expanded view that no memory holds is refused when it is read', async () => {
-    const path = join(await temporaryFolder(), 'bad.pt')
+    const path = join(temporaryFolder(), 'bad.pt')
     await writeArchive(path, viewsPickle({ size: [2 ** 45], stride: [0] }), data)
     await expect(readViews(path)).rejects.toThrow(/expands 24 bytes to 140737488355328/)
   })
@@ -365,14 +365,14 @@ describe('hostile and damaged', () => {
     ['anything else', 'hello', /neither its zip format nor/],
     ['an archive of something else', Buffer.from('PK\x05\x06'.padEnd(22, '\0')), /no data\.pkl/],
   ])('%s is not a checkpoint, and the error says what it is', async (_, bytes, message) => {
-    const path = join(await temporaryFolder(), 'bad.pt')
+    const path = join(temporaryFolder(), 'bad.pt')
     await writeFile(path, bytes)
     await expect(TorchCheckpoint.open(path)).rejects.toThrow(message)
     await expect(TorchCheckpoint.open(path)).rejects.toBeInstanceOf(FileFormatError)
   })
 
   test('truncation at any byte, and a flipped bit in any byte, give a clear error or the same tensors', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     await writeTorchCheckpoint(path, [hostFloat32(new Float32Array([1, 2, 3]), [3]), patternTensor('i64', [2])])
     const whole = await readFile(path)
     const expected = Buffer.concat((await readViews(path)).map(({ data }) => data))
@@ -406,21 +406,21 @@ describe('an archive whose checksums are 0, as of torch.serialization.set_crc32_
     ])
 
   test('is one without checksums', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     await writeFile(path, archive([0, 0]))
     const [tensor] = await readViews(path)
     expect([...toFloat32(tensor!)]).toEqual([0, 1, 2, 3, 4, 5])
   })
 
   test('is damaged where another entry has one', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     await writeFile(path, archive([undefined, 0]))
     await expect(readViews(path)).rejects.toThrow(/"archive\/data\/0" does not match its CRC-32/)
   })
 })
 
 test('a class on inertGlobals is kept as plain data', async () => {
-  const path = join(await temporaryFolder(), 'a.pt')
+  const path = join(temporaryFolder(), 'a.pt')
   const pickle = Buffer.from('cmy.config\nConfig\n(K\x01tR}Vdepth\nK\x0csb.', 'latin1')
   await writeArchive(path, pickle)
   await using checkpoint = await TorchCheckpoint.open(path, { inertGlobals: ['my.config.Config'] })
@@ -439,7 +439,7 @@ describe('state dicts', () => {
     ['a dictionary of something else', ['opt'], /\["opt"\] is no state dict.*there is state \(dictionary of 0\)/],
     ['a number', ['steps'], /\["steps"\] is no state dict.*it is 3/],
   ])('%s: the error lists what is there', async (_, path, message) => {
-    const file = join(await temporaryFolder(), 'a.pt')
+    const file = join(temporaryFolder(), 'a.pt')
     await writeTorchCheckpoint(file, value)
     await using checkpoint = await TorchCheckpoint.open(file)
     expect([...checkpoint.stateDict(['ema']).keys()]).toEqual(['module.a'])
@@ -447,7 +447,7 @@ describe('state dicts', () => {
   })
 
   test('the parameters of a TorchScript module, by their dotted names', async () => {
-    const path = join(await temporaryFolder(), 'a.pt')
+    const path = join(temporaryFolder(), 'a.pt')
     const module = (name: string, ...attributes: Uint8Array[]) =>
       Buffer.concat([Buffer.from(`c__torch__.net\n${name}\n)\x81}(`, 'latin1'), ...attributes, Buffer.from('ub')])
     const attribute = (name: string, item: Uint8Array) => Buffer.concat([Buffer.from(`V${name}\n`), item])
@@ -463,14 +463,14 @@ describe('state dicts', () => {
     await using checkpoint = await TorchCheckpoint.open(path)
     expect([...checkpoint.stateDict().keys()]).toEqual(['fc.weight'])
     expect([...checkpoint.stateDict(['fc']).keys()]).toEqual(['weight'])
-    const plainArchive = join(await temporaryFolder(), 'b.pt')
+    const plainArchive = join(temporaryFolder(), 'b.pt')
     await writeArchive(plainArchive, pickle, { 'data/0': sixFloats })
     await expect(TorchCheckpoint.open(plainArchive)).rejects.toThrow(/names "__torch__\.net\.Net"/)
   })
 })
 
 test('a checkpoint of 10 GB opens in milliseconds', async () => {
-  const path = join(await temporaryFolder(), 'big.pt')
+  const path = join(temporaryFolder(), 'big.pt')
   const data = new Uint8Array(2 ** 28)
   const tensors = Array.from({ length: 40 }, (_, i): [string, WritableTorchValue] => {
     return [`t${i}`, { dtype: 'f32', shape: [data.length / DTYPE_BYTES.f32], data: async () => data }]

@@ -6,7 +6,7 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from './temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const TENSOR = { name: 'a', dtype: 'f32', shape: [1], data: new Uint8Array(4) }
 const { name: _, ...NAMELESS } = TENSOR
@@ -42,14 +42,14 @@ const cases: [what: string, entries: unknown, options: unknown, sentence: RegExp
 ]
 
 test.each(cases)('writeSafetensors refuses %s and leaves no file', async (_what, entries, options, sentence) => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const path = join(folder, 'a.safetensors')
   await expect(writeSafetensors(path, entries as never, options as never)).rejects.toThrow(sentence)
   expect(existsSync(path)).toBe(false)
 })
 
 test('writeTorchCheckpoint refuses a misspelt option and a tensor of a device', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const path = join(folder, 'a.pt')
   await expect(writeTorchCheckpoint(path, { a: 1 }, { fsyc: true } as never)).rejects.toThrow(/"fsyc".*"fsync"\?/)
   using tensor = Tensor.from(floats, [1], 'cpu')
@@ -59,7 +59,7 @@ test('writeTorchCheckpoint refuses a misspelt option and a tensor of a device', 
 })
 
 test('a checkpoint reads its own tensors alone, and is asked by an array of keys', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const paths = ['a', 'b'].map((name) => join(folder, `${name}.pt`))
   for (const [i, path] of paths.entries()) {
     await writeTorchCheckpoint(path, { w: { dtype: 'u8', shape: [1], data: Uint8Array.of(i) } })

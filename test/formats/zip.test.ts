@@ -7,9 +7,9 @@ import { FileFormatError } from '../../src/formats/errors.ts'
 import { safeEntryName } from '../../src/formats/zip-entry-name.ts'
 import { ZipFile } from '../../src/formats/zip-reader.ts'
 import { ZipWriter } from '../../src/formats/zip-writer.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { sparseFileSystem } from './failing-file-system.ts'
 import { rawZip } from './raw-zip.ts'
-import { temporaryFolder } from './temporary-folder.ts'
 
 async function readEverything(path: string): Promise<Map<string, Buffer>> {
   await using zip = await ZipFile.open(path)
@@ -46,14 +46,14 @@ describe('reading', () => {
     ['a name that is a path out of here, raw', [{ name: '../x' }], new Map([['../x', 'data']])],
     ['__proto__', [{ name: '__proto__' }], new Map([['__proto__', 'data']])],
   ])('%s', async (_, entries, expected) => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     await writeFile(path, rawZip(entries))
     const all = [...(await readEverything(path))].map(([name, data]) => [name, data.toString()])
     expect(all).toEqual([...expected])
   })
 
   test('an entry of many pieces leaves no listener behind for each, read to its end or not', async () => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     const data = randomBytes(16 * 2 ** 20)
     await writeFile(path, rawZip([{ data, method: 8 }]))
     const warnings: Error[] = []
@@ -73,7 +73,7 @@ describe('reading', () => {
   })
 
   test('an archive with a comment that holds an end record', async () => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     const whole = rawZip([{}])
     const comment = Buffer.concat([whole.subarray(-22), Buffer.from('the end')])
     whole.writeUInt16LE(comment.length, whole.length - 2)
@@ -82,7 +82,7 @@ describe('reading', () => {
   })
 
   test('a range of a stored entry', async () => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     await writeFile(path, rawZip([{ data: Buffer.from('0123456789') }, { name: 'b', method: 8 }]))
     await using zip = await ZipFile.open(path)
     expect(Buffer.from(await zip.readRange('a', 3, 4)).toString()).toBe('3456')
@@ -148,7 +148,7 @@ describe('refused', () => {
     ['no archive', Buffer.from('PK\x03\x04 or so'), /no end record/],
     ['an empty file', Buffer.alloc(0), /no end record/],
   ])('%s', async (_, bytes, message) => {
-    const path = join(await temporaryFolder(), 'bad.zip')
+    const path = join(temporaryFolder(), 'bad.zip')
     await writeFile(path, bytes)
     const error = await readEverything(path).catch((error: unknown) => error)
     expect(error).toBeInstanceOf(FileFormatError)
@@ -187,7 +187,7 @@ describe('damage', () => {
   ])
 
   test('truncation at every byte is found on opening', async () => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     await writeFile(path, whole)
     for (let length = whole.length - 1; length >= 0; length--) {
       await truncate(path, length)
@@ -196,7 +196,7 @@ describe('damage', () => {
   })
 
   test('a flipped bit in any byte gives a clear error or leaves the data as it was', async () => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     let refused = 0
     for (let byte = 0; byte < whole.length; byte++) {
       const flipped = Buffer.from(whole)
@@ -216,7 +216,7 @@ describe('damage', () => {
 
 describe('writing', () => {
   test.each([1, 64, 4096])('entries whose data is aligned to %i bytes', async (alignment) => {
-    const path = join(await temporaryFolder(), 'a.zip')
+    const path = join(temporaryFolder(), 'a.zip')
     const zip = await ZipWriter.create(path, { alignment })
     const contents = new Map(
       [0, 1, 63, 64, 1000].map((size, i) => [`größe/${'x'.repeat(i)}`, Buffer.alloc(size, i + 1)]),
@@ -255,7 +255,7 @@ describe('writing', () => {
     ['too few bytes', async (zip) => (await zip.open('a', 1)).close(), /announced with 1 bytes, but got 0/],
     ['an end while an entry is open', (zip) => zip.open('a', 1).then(() => zip.close()), /still open/],
   ])('%s: refused, and nothing is left behind', async (_, action, message) => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     const zip = await ZipWriter.create(join(folder, 'a.zip'))
     await expect(action(zip)).rejects.toThrow(message)
     await zip.abort()
@@ -263,7 +263,7 @@ describe('writing', () => {
   })
 
   test('70,000 entries need zip64', async () => {
-    const path = join(await temporaryFolder(), 'many.zip')
+    const path = join(temporaryFolder(), 'many.zip')
     const zip = await ZipWriter.create(path)
     for (let i = 0; i < 70_000; i++) await zip.add(String(i), Buffer.alloc(0))
     await zip.close()
@@ -272,7 +272,7 @@ describe('writing', () => {
   })
 
   test('an entry past 4 GiB, and one that begins there, need zip64', async () => {
-    const path = join(await temporaryFolder(), 'large.zip')
+    const path = join(temporaryFolder(), 'large.zip')
     const zip = await ZipWriter.create(path, { fileSystem: sparseFileSystem })
     const chunk = Buffer.alloc(2 ** 28)
     const entry = await zip.open('large', 2 ** 32 + 8)

@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { autoencoderDigest, filesOf, raeFilesOf } from '../../src/models/autoencoder-files.ts'
 import type { AutoencoderHalf } from '../../src/models/autoencoder-kl.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../end-to-end/narrow-taesd.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { authorsDecoder, authorsEncoder, authorsStatistics, diffusersWhole, type State } from './rae-files.ts'
 
 /** diffusers' name of an autoencoder's weights, with what follows it. */

@@ -10,8 +10,8 @@ import { blendTiles, tilePlaces } from '../../src/models/tiles.ts'
 import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
 import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { randomState } from './random-state.ts'
 
 const CONFIG = autoencoderKLConfigSchema.parse({ blockChannels: [8, 16, 24], layersPerBlock: 1, normGroups: 4 })

@@ -7,7 +7,7 @@ import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const SIZE = { depth: 1, hidden: 64, heads: 1 } as const
 

@@ -5,7 +5,7 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const SIZE = { depth: 1, hidden: 64, heads: 1, patch: 2 } as const
 const OPTIONS = { inputSize: [4, 4] as [number, number], classes: 3, projectorWidth: 8 }

@@ -9,8 +9,8 @@ import { diffusersNames } from '../../src/models/ldm-autoencoder-names.ts'
 import { loadAutoencoder } from '../../src/models/load-autoencoder.ts'
 import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { randomState } from './random-state.ts'
 
 const CHANNELS = 6

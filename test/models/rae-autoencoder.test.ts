@@ -9,7 +9,6 @@ import { type LoadAutoencoderOptions, loadAutoencoder } from '../../src/models/l
 import { memoryStats } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import {
   expectClose,
   fromValues,
@@ -23,6 +22,7 @@ import {
 import { resize } from '../reference/resize.ts'
 import { unpatchify } from '../reference/unpatchify.ts'
 import { block, layersOf, patchFeatures } from '../reference/vit.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { DEVICES } from '../tensor/devices.ts'
 import {
   authorsDecoder,

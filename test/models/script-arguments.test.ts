@@ -4,7 +4,7 @@ import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.
 import { SiT } from '../../src/models/sit.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { loadModel } from '../../src/training/load-model.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** A torch file with the weights of a model of two heads of 32 as its `ema`, and these arguments. */
 async function written(args: Record<string, string | number | null>): Promise<string> {

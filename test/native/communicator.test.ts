@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { native } from '../../src/native.ts'
 import { deviceOfProcess, mostProcesses } from '../distributed/gpus-of-processes.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 import { startNode } from './run-program.ts'
 
@@ -150,7 +150,7 @@ for (const { device, missing } of DEVICES) {
 
     test('calls that cannot be right are sentences', async () => {
       const addon = native()
-      const nowhere = join(await temporaryFolder(), 'nowhere')
+      const nowhere = join(temporaryFolder(), 'nowhere')
       const id = addon.communicatorId(device, 1)
       const communicator = await addon.openCommunicator(device, id, 0, 1)
       const half = addon.empty([2], 'i32', device)

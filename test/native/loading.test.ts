@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 afterEach(() => {
   vi.unstubAllEnvs()
@@ -8,7 +8,7 @@ afterEach(() => {
 
 test('an addon that is not there: why, and what to do, each a sentence', async () => {
   // Where node-gyp-build looks instead of in the package.
-  vi.stubEnv('REPA_NATIVE_PREBUILD', await temporaryFolder())
+  vi.stubEnv('REPA_NATIVE_PREBUILD', temporaryFolder())
   vi.resetModules()
   const { native } = await import('../../src/native.ts')
   expect(native).toThrow(

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 // It comes with vite.
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { ROOT } from './source-files.ts'
 
 const PROGRAM = `

@@ -6,7 +6,7 @@ import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
 import { DATA_KINDS, RUNNERS } from '../../src/verification/kinds/registry.ts'
 import { readManifest } from '../../src/verification/manifest.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { linkedFiles, PAGES } from './pages.ts'
 import { ROOT } from './source-files.ts'
 

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { measuredSteps } from '../../src/planning/measurements.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const report = (batch: number, more: object = {}) => ({
   model: 'SiT-B/2',

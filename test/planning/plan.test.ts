@@ -25,7 +25,7 @@ import { type TrainingOptions, trainingSchema } from '../../src/training/configu
 import { createModel } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const machine = { threads: 2, multiprocessors: 132, isHopper: true }
 

@@ -9,8 +9,8 @@ import { type PlanOptions, planTraining } from '../../src/planning/plan.ts'
 import { readRecipe } from '../../src/planning/recipe.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
 import { RecordingStream } from '../cli/recording-stream.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** The words of a line as a shell hands them over: bare ones, and what stands in single quotes or behind a backslash. */
 const wordsOf = (line: string) =>

@@ -17,10 +17,10 @@ import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
 import { tinyEncoder } from '../alignment/tiny-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../end-to-end/narrow-taesd.ts'
 import { writeNpy } from '../formats/write-npy.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { writeClipFolder } from '../text/clip-folder.ts'
 
 const recipes = await Promise.all((await recipeNames()).map(readRecipe))

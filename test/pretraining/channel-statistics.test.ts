@@ -2,7 +2,8 @@ import { expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { channelStatistics } from '../../src/pretraining/channel-statistics.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 /** A prepared set of images of 8 pixels a side, the bytes of each by its number. */
 async function dataset(count: number, byte: (image: number, i: number) => number): Promise<Dataset> {

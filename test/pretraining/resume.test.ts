@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { METHOD_NAMES } from '../../src/pretraining/method.ts'
 import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { DEVICES } from '../tensor/devices.ts'
 import { stripedDataset } from './striped-dataset.ts'
 

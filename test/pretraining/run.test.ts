@@ -13,7 +13,7 @@ import { memoryStats } from '../../src/tensor/device.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { stripedDataset } from './striped-dataset.ts'
 
 const TINY = { hidden: 24, depth: 2, heads: 3, batch: 8, seed: 3 } as const

@@ -1,5 +1,6 @@
 import { encodePng } from '../../src/data/png.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 /** A prepared set of pictures of stripes, in classes by their direction and colour: there is something to be seen in them. */
 export function stripedDataset({ count = 40, size = 16, classes = 4 } = {}): string {

@@ -10,10 +10,10 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import type { CaptionEncoder } from '../../src/text/caption-encoder.ts'
 import { captionEncoderDigest } from '../../src/text/clip-files.ts'
 import { loadCaptionEncoder } from '../../src/text/load-caption-encoder.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
 import { clipTextWeights, type TextSizes } from '../models/clip-text-weights.ts'
 import { compare, expectClose, fromValues, map, type NdArray, roundTo } from '../reference/array.ts'
 import { type ClipTextReference, clipTextStates } from '../reference/clip-text.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { largestOf } from '../tensor/rounding.ts'
 import { type FileTensors, openaiModel, openaiTower, transformersModel, transformersTower } from './clip-files.ts'
 import { END, START, TOKENS, tokenizerJson } from './tokenizer-file.ts'
@@ -38,7 +38,7 @@ async function repository({
   tokenizer = tokenizerJson(),
   config,
 }: Files = {}): Promise<string> {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   await writeWeights(join(folder, name), tensors)
   if (tokenizer !== null) await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer))
   if (config !== undefined) await writeFile(join(folder, 'config.json'), JSON.stringify(config))
@@ -259,7 +259,7 @@ describe('what is refused, in a sentence', () => {
   })
 
   test('a path where there is nothing, a folder without weights, and a narrow dtype on the CPU', async () => {
-    const folder = await temporaryFolder()
+    const folder = temporaryFolder()
     await expect(loadCaptionEncoder(join(folder, 'clip'))).rejects.toThrow(
       /^There is no caption encoder .*clip: expected a file of CLIP's weights or a folder with one; name where it lies now\.$/,
     )

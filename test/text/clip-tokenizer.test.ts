@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { FileAccessError } from '../../src/formats/errors.ts'
 import { ClipTokenizer } from '../../src/text/clip-tokenizer.ts'
-import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { END, MERGES, START, TOKENS, tokenizerJson } from './tokenizer-file.ts'
 
 type Json = ReturnType<typeof tokenizerJson>
 
 async function written(json: unknown = tokenizerJson()): Promise<string> {
-  const file = join(await temporaryFolder(), 'tokenizer.json')
+  const file = join(temporaryFolder(), 'tokenizer.json')
   await writeFile(file, typeof json === 'string' ? json : JSON.stringify(json))
   return file
 }
@@ -187,7 +187,7 @@ describe('ClipTokenizer', () => {
   })
 
   test('a file that is not there, and a length that leaves no room', async () => {
-    await expect(ClipTokenizer.open(join(await temporaryFolder(), 'tokenizer.json'))).rejects.toThrow(FileAccessError)
+    await expect(ClipTokenizer.open(join(temporaryFolder(), 'tokenizer.json'))).rejects.toThrow(FileAccessError)
     await expect(opened(tokenizerJson(), { length: 1 })).rejects.toThrow(
       "ClipTokenizer: a caption's length is 1; expected a whole number from 2.",
     )

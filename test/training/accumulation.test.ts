@@ -6,7 +6,7 @@ import type { ArenaRole } from '../../src/nn/parameter-arena.ts'
 import { requireIndependentPasses } from '../../src/training/requirements.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { captionedDataset } from '../data/captioned-dataset.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { expectSameStep } from './same-step.ts'
 import { align, BATCH, CASES, type Case, makeFirstStep, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 

@@ -8,8 +8,8 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { attentiveEncoder, classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 let liveBytes: number
 beforeEach(() => {

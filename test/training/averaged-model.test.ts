@@ -5,8 +5,8 @@ import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { loadModel } from '../../src/training/load-model.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { Trainer } from '../../src/training/trainer.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const refused = (what: string) =>

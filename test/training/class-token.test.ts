@@ -15,10 +15,10 @@ import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { fromValues, map, type NdArray, random } from '../reference/array.ts'
 import { repaLoss } from '../reference/sit.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { DEVICES } from '../tensor/devices.ts'
 
 const [BATCH, SIDE, WIDTH] = [3, 6, 10]

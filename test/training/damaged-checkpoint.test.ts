@@ -6,9 +6,9 @@ import { describe, expect, test, vi } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { checkpointBefore, newestCheckpoint, tidyCheckpoints } from '../../src/training/checkpoint-files.ts'
 import { train } from '../../src/training/run.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 interface Call {
   readonly data: string

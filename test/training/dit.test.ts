@@ -10,8 +10,8 @@ import { objectiveFor } from '../../src/training/objectives.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }

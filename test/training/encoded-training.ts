@@ -9,8 +9,9 @@ import type { Device } from '../../src/tensor/device.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { syntheticImage } from '../data/synthetic-image.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { BATCH, digestOf, SIZE, steps } from './tiny-trainer.ts'
 
 export const SAMPLES = 2 * BATCH

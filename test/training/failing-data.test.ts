@@ -7,8 +7,8 @@ import { Loader } from '../../src/data/loader.ts'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { train } from '../../src/training/run.ts'
 import { folderDigest } from '../data/folder-digest.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const BATCH = 4
 const STEPS = 8

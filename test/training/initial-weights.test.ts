@@ -16,9 +16,9 @@ import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { loadInitialWeights } from '../../src/training/initial-weights.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { train } from '../../src/training/run.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** How a model differs from the base. */
 type Change = Readonly<Record<string, unknown>>

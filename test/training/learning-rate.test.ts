@@ -15,9 +15,9 @@ import { checkpointName } from '../../src/training/run-layout.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { readEvents } from '../formats/tensorboard-reader.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 /** The rates of steps 0, 1, 2 and so on where the whole one is 8. */

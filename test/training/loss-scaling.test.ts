@@ -10,8 +10,8 @@ import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
 import { tinyModel } from '../conversion/tiny-checkpoint.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 async function trainerOf(model: SiT, lossScale?: number): Promise<Trainer> {
   const data = await Dataset.open(await tinyDataset())

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { readEvents, type TensorBoardEvent } from '../formats/tensorboard-reader.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const PNG = encodePng(new Uint8Array(3), 1, 1, 3)
 

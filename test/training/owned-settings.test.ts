@@ -7,7 +7,7 @@ import { type TrainingOptions, trainingSchema } from '../../src/training/configu
 import { requireOwners } from '../../src/training/owned-settings.ts'
 import { resolveConfiguration } from '../../src/training/run-configuration.ts'
 import { RUN_LAYOUT } from '../../src/training/run-layout.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const HOG = { encoders: [{ name: 'hog' }] } satisfies TrainingOptions
 

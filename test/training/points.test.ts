@@ -9,9 +9,9 @@ import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import type { Alignment } from '../../src/training/trainer-options.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
 import { stored, storedLabels } from '../data/latent-shard-files.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { writeNpy } from '../formats/write-npy.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { align, BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const SAMPLES = 2 * BATCH

@@ -6,9 +6,9 @@ import { expect, test } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { train } from '../../src/training/run.ts'
 import { checkpointName } from '../../src/training/run-layout.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const COMMON = { batch: 4, steps: 6, checkpointEvery: 3 }
 const MODEL = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const

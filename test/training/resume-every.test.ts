@@ -5,8 +5,8 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import * as checkpointFiles from '../../src/training/checkpoint-files.ts'
 import { type TrainResult, train } from '../../src/training/run.ts'
 import { folderDigest } from '../data/folder-digest.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 vi.mock('../../src/training/checkpoint-files.ts', { spy: true })
 

@@ -10,8 +10,9 @@ import { type TrainOptions, train } from '../../src/training/run.ts'
 import { resolveConfiguration } from '../../src/training/run-configuration.ts'
 import { RUN_LAYOUT } from '../../src/training/run-layout.ts'
 import { pictures, setup } from '../data/preparing.ts'
-import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 import { modelOf, tinyTrainer } from './tiny-trainer.ts'
 
 const TINY = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const

@@ -5,9 +5,9 @@ import { ALONE, type World } from '../../src/distributed/world.ts'
 import { EventWriter } from '../../src/formats/tensorboard.ts'
 import { train } from '../../src/training/run.ts'
 import { saveOnFailure } from '../../src/training/save-on-failure.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { together } from '../distributed/together.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 test.each([
   {

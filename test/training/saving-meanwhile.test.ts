@@ -5,8 +5,8 @@ import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { Trainer } from '../../src/training/trainer.ts'
 import { folderDigest } from '../data/folder-digest.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { align, BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const STEPS = 12

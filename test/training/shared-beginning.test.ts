@@ -4,9 +4,9 @@ import { cp, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { train } from '../../src/training/run.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { together } from '../distributed/together.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 const IMAGES = 4
 

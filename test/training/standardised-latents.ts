@@ -5,8 +5,8 @@ import { type LatentStatistics, writeStatistics } from '../../src/formats/latent
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
 import { latentShardFiles } from '../data/latent-shard-files.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { randomState } from '../models/random-state.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 export const CHANNELS = 6
 export const ONE = { mean: new Float32Array(CHANNELS).fill(0.25), std: new Float32Array(CHANNELS).fill(2) }

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { Trainer } from '../../src/training/trainer.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { align, modelOf } from './tiny-trainer.ts'
 
 type Wrong = readonly [wrong: Record<string, unknown>, message: string]

@@ -6,8 +6,8 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { HogEncoder } from '../../src/alignment/hog.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
 import { type TrainOptions, train } from '../../src/training/run.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { BATCH, modelOf, tinyTrainer } from './tiny-trainer.ts'
 
 afterEach(() => {

@@ -12,8 +12,8 @@ import { objectiveFor } from '../../src/training/objectives.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { train } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 import { align, BATCH, modelOf, SIZE, tinyTrainer } from './tiny-trainer.ts'
 
 type Wrong = readonly [wrong: Record<string, unknown>, sentence: string | RegExp]

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type MemoryStats, native } from '../../src/native.ts'
 import { allowTf32 } from '../../src/tensor/device.ts'
 import { type VerifyOptions, verify } from '../../src/verification/verify.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { temporaryFolder } from '../temporary-folder.ts'
 
 /** No machine has it; nothing computes there. */
 const DEVICE = 'cuda:99'

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { writeTorchCheckpoint } from '../../../src/formats/torch-checkpoint-writer.ts'
 import { referenceCheckpoint } from '../../conversion/tiny-checkpoint.ts'
-import { temporaryFolder } from '../../formats/temporary-folder.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function repa(...words: string[]) {
@@ -18,7 +18,7 @@ async function repaUntil(signal: AbortSignal, ...words: string[]) {
 }
 
 test('converts, says what it assumed, and refuses to overwrite', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const [input, run, file] = [join(folder, 'a.pt'), join(folder, '0000007'), join(folder, 'a.safetensors')]
   await writeTorchCheckpoint(input, referenceCheckpoint())
   expect(await repa('convert', input, run)).toEqual({
@@ -40,7 +40,7 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
 })
 
 test('a folder may be named with a slash, as a shell completes it', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const [input, run] = [join(folder, 'a.pt'), join(folder, 'new/0000007/')]
   await writeTorchCheckpoint(input, referenceCheckpoint())
   for (const words of [[], ['--force']]) {
@@ -51,7 +51,7 @@ test('a folder may be named with a slash, as a shell completes it', async () => 
 })
 
 test('what a file does not tell of its model is taken where a checkpoint is written, and refused elsewhere', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   const [training, run, weights] = ['a.pt', '0000007', 'w.safetensors'].map((name) => join(folder, name)) as [
     string,
     string,
@@ -96,7 +96,7 @@ test('what a file does not tell of its model is taken where a checkpoint is writ
 })
 
 test('ends with 130 when it is interrupted, and leaves nothing', async () => {
-  const folder = await temporaryFolder()
+  const folder = temporaryFolder()
   await writeTorchCheckpoint(join(folder, 'a.pt'), referenceCheckpoint())
   const result = await repaUntil(AbortSignal.abort(), 'convert', join(folder, 'a.pt'), join(folder, 'b.safetensors'))
   expect(result).toEqual({ status: 130, stdout: '', stderr: '' })

@@ -6,8 +6,8 @@ import { dispatch } from '../../../src/cli/dispatch.ts'
 import type { TrainingOptions } from '../../../src/training/configuration.ts'
 import { train } from '../../../src/training/run.ts'
 import { tinyEncoder } from '../../alignment/tiny-encoder.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 const ENCODER = 'dinov2-vit-s' as const

@@ -8,8 +8,9 @@ import { evaluateClipScore } from '../../../src/evaluation/clip-score.ts'
 import { readEvaluations } from '../../../src/report/evaluations.ts'
 import { captionedDataset } from '../../data/captioned-dataset.ts'
 import { syntheticImage } from '../../data/synthetic-image.ts'
-import { temporaryFolder, writeTree } from '../../data/temporary-folder.ts'
 import { writeClip } from '../../evaluation/clip-files.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
+import { writeTree } from '../../write-tree.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function evaluate(...words: string[]) {

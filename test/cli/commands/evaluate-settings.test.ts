@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { train } from '../../../src/training/run.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 /** What `repa evaluate` writes with these words. */

@@ -12,10 +12,10 @@ import { autoencoderDigest } from '../../../src/models/autoencoder-files.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../../src/models/autoencoder-kl.ts'
 import { loadAutoencoder } from '../../../src/models/load-autoencoder.ts'
 import { toFloat32 } from '../../../src/tensor/host-tensor.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../../end-to-end/narrow-taesd.ts'
 import { writeShapesZip } from '../../end-to-end/shapes-zip.ts'
 import { randomState } from '../../models/random-state.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 const SIZE = 16

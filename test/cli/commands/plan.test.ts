@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import type { TrainingPlan } from '../../../src/planning/plan.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function repa(...words: string[]) {

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { folderDigest } from '../../data/folder-digest.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../../end-to-end/narrow-taesd.ts'
 import { writeShapesZip } from '../../end-to-end/shapes-zip.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function prepare(...words: string[]) {

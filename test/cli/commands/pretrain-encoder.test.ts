@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 test('every setting of the command line is that of the run', async () => {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 test.each<[words: readonly string[], sentence: string]>([

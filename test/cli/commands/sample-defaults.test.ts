@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { train } from '../../../src/training/run.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 const SIZES = { depth: 1, hidden: 16, heads: 2, patch: 2 } as const

@@ -7,7 +7,7 @@ import type { LatentStatistics } from '../../../src/formats/latent-statistics.ts
 import { loadAutoencoder } from '../../../src/models/load-autoencoder.ts'
 import type { TrainingOptions } from '../../../src/training/configuration.ts'
 import { train } from '../../../src/training/run.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { prepared } from '../../training/encoded-training.ts'
 import { autoencoderWith, latentsWith, ONE, OTHER } from '../../training/standardised-latents.ts'
 import { RecordingStream } from '../recording-stream.ts'

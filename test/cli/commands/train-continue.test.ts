@@ -6,8 +6,8 @@ import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { writeTorchCheckpoint } from '../../../src/formats/torch-checkpoint-writer.ts'
 import { referenceCheckpoint, tinyModel } from '../../conversion/tiny-checkpoint.ts'
-import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { temporaryFolder } from '../../temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 /** Of tinyModel: what no tensor tells is its number of heads. */
