@@ -10,6 +10,7 @@ import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } fro
 import { GpuLimits } from './gpu-limits.ts'
 import { DEFAULT_SIZE, tokensOfSize } from './image-size.ts'
 import { type TimeSeries, timeSeries } from './interleave.ts'
+import { type KernelWishes, kernelWishes } from './kernel-wishes.ts'
 import { aCount, aSiTPreset, imageOptions, measuringOptions } from './option-schemas.ts'
 import { roundsOf } from './rounds.ts'
 import { TimedKernel } from './timed-kernel.ts'
@@ -71,14 +72,10 @@ export interface GpuKernelResult extends Pick<GpuKernelCase, 'family' | 'name' |
   readonly share: number
 }
 
-export interface GpuKernelBenchmark {
+export interface GpuKernelBenchmark extends KernelWishes {
   readonly device: Device
   readonly gpu: CudaDeviceInfo
   readonly precision: Precision
-  /** What REPA_GEMM asked for: which kernel makes the products. */
-  readonly gemm: string
-  /** What REPA_ATTENTION asked for: which kernels make attention. */
-  readonly attention: string
   readonly sizes: GpuKernelSizes
   /** Medians over the whole run: FLOP per second of a large product, bytes per second of a copy. */
   readonly limits: { readonly products: TimeSeries; readonly copy: TimeSeries }
@@ -143,8 +140,7 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
     device,
     gpu: gpuOf(device)!,
     precision,
-    gemm: process.env.REPA_GEMM || 'own',
-    attention: process.env.REPA_ATTENTION || 'default',
+    ...kernelWishes(),
     sizes,
     limits: { products: timeSeries(rates.products), copy: timeSeries(rates.copy) },
     clocks: { before, after: await readGpuClocks(device) },

@@ -21,6 +21,7 @@ import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-t
 import { gpuByCudaName, peakFlops } from './gpus.ts'
 import { DEFAULT_SIZE } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
+import { type KernelWishes, kernelWishes } from './kernel-wishes.ts'
 import { aCount, aShareOfTokens, modelOptions, stepBaselineOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { type BaselineEncoder, PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
@@ -97,7 +98,7 @@ const optionsSchema = whenNeeded(() =>
   } satisfies Record<keyof GpuStepBenchmarkOptions, z.ZodType>),
 )
 
-export interface GpuStepBenchmark {
+export interface GpuStepBenchmark extends KernelWishes {
   readonly model: SiTConfig
   /** Side of the images in pixels. */
   readonly size: number
@@ -108,10 +109,6 @@ export interface GpuStepBenchmark {
   /** As CUDA counts: 13000 is 13.0. */
   readonly driverVersion: number
   readonly precision: Precision
-  /** What REPA_GEMM asked for: which kernel makes the products. */
-  readonly gemm: string
-  /** What REPA_ATTENTION asked for: which kernels make attention. */
-  readonly attention: string
   readonly encoder: BaselineEncoder | undefined
   readonly cudaGraph: boolean
   readonly recompute: Recomputation
@@ -192,8 +189,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     gpu,
     driverVersion: native().cudaInfo().driverVersion,
     precision,
-    gemm: process.env.REPA_GEMM || 'own',
-    attention: process.env.REPA_ATTENTION || 'default',
+    ...kernelWishes(),
     encoder: options.encoder,
     cudaGraph: options.cudaGraph ?? false,
     recompute: options.recompute ?? 'none',
