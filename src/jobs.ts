@@ -135,7 +135,7 @@ export const train = loadedOnDevice(async () => {
     import('./training/run.ts'),
     import('./planning/fit.ts'),
   ])
-  return (options: TrainOptions) => train({ ...options, fit: options.fit ?? chooseRecomputation })
+  return (options: TrainOptions) => train({ ...options, fit: options?.fit ?? chooseRecomputation })
 })
 /** Compares this build with the golden vectors that a folder's manifest.json lists. */
 export const verify = loadedOnDevice(async () => (await import('./verification/verify.ts')).verify)
