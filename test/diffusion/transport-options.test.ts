@@ -6,6 +6,7 @@ import { transportLoss, transportPlan } from '../../src/diffusion/transport/loss
 import { sampleTransportOde } from '../../src/diffusion/transport/ode.ts'
 import { sampleTransportSde } from '../../src/diffusion/transport/sde.ts'
 import { transport } from '../../src/diffusion/transport/transport.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
 type Options = Record<string, unknown>
@@ -158,4 +159,15 @@ describe('gaussianDiffusion', () => {
       gaussianDiffusion(),
     )
   })
+})
+
+test('a plan and its loss leave nothing but what they give', () => {
+  const x = Tensor.full([2, 1, 2, 2], 0.5, 'cpu')
+  const before = memoryStats('cpu').liveBytes
+  const score = transport('Linear', 'score')
+  const { xt, ut } = transportPlan(score, { x0: x, x1: x, t: [0.3, 0.6] })
+  const loss = transportLoss(score, x, { x0: x, ut, t: [0.3, 0.6] }, 'velocity')
+  for (const given of [xt, ut, loss]) given.dispose()
+  expect(memoryStats('cpu').liveBytes).toBe(before)
+  x.dispose()
 })

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
 import { combineSamples, scaleSamples } from '../../tensor/ops/diffusion.ts'
 import { velocityLoss } from '../../tensor/ops/loss.ts'
+import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { aTensor } from '../../tensor/tensor-schema.ts'
 import { pathDiffusion, pathPoint } from './path.ts'
@@ -40,10 +41,10 @@ export function transportPlan(
   const points = t.map((time) => pathPoint(path, time))
   const mixed = (coefficients: readonly (readonly [ofData: number, ofNoise: number])[]) =>
     combineSamples(x1, x0, eachRow(t.length, x1), tableOf(coefficients, x1))
-  return {
+  return scope(() => ({
     xt: mixed(points.map(({ alpha, sigma }) => [alpha, sigma])),
     ut: mixed(points.map(({ dAlpha, dSigma }) => [dAlpha, dSigma])),
-  }
+  }))
 }
 
 /**
@@ -78,7 +79,7 @@ export function transportLoss(
         x,
       ),
     )
-  return velocityLoss(scaled(prediction, 'ofPrediction'), scaled(x0, 'ofTarget'))
+  return scope(() => velocityLoss(scaled(prediction, 'ofPrediction'), scaled(x0, 'ofTarget')))
 }
 
 function weightOf(diffusion: number, sigma: number, weight: TransportLossWeight | undefined): number {
