@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { native } from '../../../src/native.ts'
+import { memoryStats } from '../../../src/tensor/device.ts'
 import { bfloat16ToNumber, float16ToNumber } from '../../../src/tensor/host-tensor.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
@@ -52,6 +53,22 @@ for (const { device, missing } of DEVICES) {
         if (Number.isNaN(values[i])) expect(FORMATS[dtype].toNumber(pattern)).toBeNaN()
         else if (pattern !== i) expect(pattern, `the pattern of ${values[i]}`).toBe(i)
       })
+    })
+
+    test.each([
+      ['bf16', 'f16'],
+      ['f16', 'bf16'],
+    ] as const)('every %s is rounded to %s as its number is, and nothing is left', async (from, to) => {
+      using bits = new Tensor(native().fromHost(EVERY_PATTERN, [65_536], from, device), device)
+      const before = memoryStats(device).liveBytes
+      const other = cast(bits, to)
+      const patterns = await other.dataAs(to)
+      patterns.forEach((pattern, i) => {
+        const value = FORMATS[from].toNumber(i)
+        expect(FORMATS[to].toNumber(pattern), `${to} of ${value}`).toBe(rounded(value, FORMATS[to]))
+      })
+      other.dispose()
+      expect(memoryStats(device).liveBytes).toBe(before)
     })
 
     test.each(['bf16', 'f16'] as const)('f32 to %s rounds to the nearest, ties to even', async (dtype) => {
