@@ -8,8 +8,8 @@
 //
 // dTokens comes through a ring in shared memory of 4 steps of 2 rows, 16 bytes a thread and row: 41 KB at 288 threads, three steps of it
 // under way in each of two blocks, 55 KB an SM. A thread reads only what it copied itself, so the ring needs no barrier. The patches' stages
-// lie before it and are no static shared memory, which ptxas would round up to the alignment of the dynamic, 1 KB: two blocks, 99.1 KB with
-// what the system takes of each, are all but the 100 of an SM of 8.6, 8.9 and 12.0.
+// lie before it and are no static shared memory, which ptxas would round up to the alignment of the dynamic, 1 KB: with what the system
+// takes of each, two blocks are 99.1 KB, and an SM of 8.6, 8.9 or 12.0 has 100.
 #include <algorithm>
 
 #include "cuda/blocks.h"
