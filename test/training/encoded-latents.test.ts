@@ -65,7 +65,7 @@ describe('latents that are made as a run trains', () => {
       length: SAMPLES,
       classes: 2,
       flip: true,
-      onNotice: undefined,
+      notice: undefined,
     })
     await expect(data.read(0, { image: false, latent: true })).rejects.toThrow(
       /^The latents of '.*' are made of its images, by kl; none can be read\.$/,
