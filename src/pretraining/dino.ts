@@ -2,14 +2,14 @@ import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { decayFactor } from '../nn/decay.ts'
 import { distillationLoss, entropy, sharpened } from '../tensor/ops/distillation.ts'
-import { accumulate, add, columnSum, scale } from '../tensor/ops/elementwise.ts'
+import { add, columnSum, scale } from '../tensor/ops/elementwise.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tape } from '../tensor/tape.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import type { StepSettings } from '../training/optimizer.ts'
+import type { AdamW, StepSettings } from '../training/optimizer.ts'
 import type { DinoHeadSizes } from './dino-head.ts'
 import { DinoModel } from './dino-model.ts'
 import { drawViews, type Views } from './dino-views.ts'
@@ -141,9 +141,10 @@ export class SelfDistillation implements PretrainingMethod {
     })
   }
 
-  afterUpdate(): void {
+  afterUpdate(optimizer: Pick<AdamW, 'follow'>): void {
+    const { centre } = this.buffers
     scope(() => {
-      if (this.#meanLogits) accumulate(this.buffers.centre, scale(this.#meanLogits, 1 - CENTRE_MOMENTUM))
+      if (this.#meanLogits) optimizer.follow(add(this.#meanLogits, centre), centre, CENTRE_MOMENTUM)
     })
   }
 

@@ -4,7 +4,7 @@ import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import type { AdamWOptions, StepSettings } from '../training/optimizer.ts'
+import type { AdamW, AdamWOptions, StepSettings } from '../training/optimizer.ts'
 
 /** The self-supervised objectives, as the command line spells them. */
 export const METHOD_NAMES = ['mae', 'dino'] as const
@@ -72,8 +72,8 @@ export interface PretrainingMethod extends Disposable {
    * `scaling`, an optimizer's state. The caller disposes the losses.
    */
   forwardBackward(images: ImageBatch, step: StepNumber, scaling?: Tensor): PretrainingLosses
-  /** After the optimizer's step: DINO moves its centre. */
-  afterUpdate?(step: StepNumber): void
+  /** After the optimizer's step, which may have left its update out: DINO moves its centre. */
+  afterUpdate?(optimizer: Pick<AdamW, 'follow'>): void
   /** f32 tensors that a checkpoint must hold beside the arena, by their names in it; a restored one is written into them. */
   readonly buffers: Readonly<Record<string, Tensor>>
   readonly encoder: TrainedEncoder

@@ -138,7 +138,7 @@ export class Pretrainer implements AsyncDisposable {
       const images = { data: samples.images!, count: batch, size: data.imageSize }
       const { loss, ...parts } = method.forwardBackward(images, number, optimizer.scaling)
       optimizer.step(1, settings)
-      method.afterUpdate?.(number)
+      method.afterUpdate?.(optimizer)
       const items = Object.entries(parts).map(async ([name, value]) => [name, await value.item()] as const)
       return { reads: Promise.all([loss.item(), optimizer.state(), Promise.all(items)]) }
     }).reads

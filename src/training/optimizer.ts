@@ -231,6 +231,14 @@ export class AdamW implements Disposable {
     })
   }
 
+  /**
+   * Moves an average as the EMA is moved, decay · average + (1 − decay) · x, f32 [n] both: only where the last step has updated the weights.
+   * What a step that was left out has computed may not be finite.
+   */
+  follow(x: Tensor, average: Tensor, decay: number): void {
+    native().followWeights(x.handle, average.handle, null, this.#state.handle, decay)
+  }
+
   /** The state after everything enqueued so far. */
   async state(): Promise<StepState> {
     const bytes = await this.#state.dataAs('u8')

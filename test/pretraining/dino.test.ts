@@ -83,7 +83,8 @@ for (const { device, missing } of DEVICES) {
       // At the twentieth of a hundred steps the teacher's temperature is two thirds of the way from 0.04 to 0.07.
       const number = { step: 20, total: 100 }
       const losses = method.forwardBackward(IMAGES, number)
-      method.afterUpdate()
+      optimizer.step(1, { learningRate: 0, weightDecay: 0, emaDecay: 1 })
+      method.afterUpdate(optimizer)
       const { global, local } = drawViews(IMAGES, { localViews: 2, globalSize: 8, localSize: 4 }, { seed: 4, step: 20 })
       const students = [await logitsOf(method, global), await logitsOf(method, local)]
       model.arena.use('ema')
@@ -116,6 +117,27 @@ for (const { device, missing } of DEVICES) {
         expect(value).toBeCloseTo(0.9 * before.data[k]! + 0.1 * meanOver(teacher, k), 5)
       }
       for (const tensor of Object.values(losses)) tensor.dispose()
+    })
+
+    test('the centre stays where an update is left out, whatever the teacher said', async () => {
+      using method = create(device)
+      const { model, buffers } = method
+      using optimizer = new AdamW(model.arena)
+      using gradients = model.arena.array('gradients')
+      using ema = model.arena.array('ema')
+      const teacher = await ema.data()
+      const step = async (damage: () => void) => {
+        for (const tensor of Object.values(method.forwardBackward(IMAGES, { step: 20, total: 100 }))) tensor.dispose()
+        damage()
+        optimizer.step()
+        method.afterUpdate(optimizer)
+        return { finite: (await optimizer.state()).finite, centre: await buffers.centre.data() }
+      }
+      const { centre, finite } = await step(() => {})
+      expect([finite, centre.every((value) => value !== 0 && Number.isFinite(value))]).toEqual([true, true])
+      ema.write(new Float32Array(teacher.length).fill(Number.NaN))
+      const damaged = await step(() => gradients.write(new Float32Array(teacher.length).fill(Number.NaN)))
+      expect(damaged).toEqual({ finite: false, centre })
     })
 
     test('the prototypes stay in the first hundredth of a run, and everything else that is trained has a gradient', async () => {
@@ -217,7 +239,7 @@ for (const { device, missing } of DEVICES) {
         const number = { step, total }
         const parts = method.forwardBackward(images, number, optimizer.scaling)
         optimizer.step(1, method.schedule(number))
-        method.afterUpdate()
+        method.afterUpdate(optimizer)
         if (step < 20 || step >= total - 50) known.push(await parts.view_information.item())
         for (const tensor of Object.values(parts)) tensor.dispose()
       }
