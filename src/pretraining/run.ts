@@ -86,7 +86,7 @@ export interface PretrainingRun {
 export interface PretrainEncoderResult {
   readonly step: number
   readonly checkpoint: string
-  /** The encoder's file; undefined where the signal ended the run before its last step. */
+  /** The encoder's file; undefined where the signal ended the run before its last step, or before the encoder was written. */
   readonly encoder: string | undefined
   readonly last: PretrainingStep | undefined
 }
@@ -141,7 +141,12 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
     if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
     const file = join(out, ENCODER_FILE)
     const { steps, batch } = configuration
-    const features = await featureStandardisation(method, data, { statistics, seed: configuration.seed, signal })
+    const looking = featureStandardisation(method, data, { statistics, seed: configuration.seed, signal })
+    const features = await looking.catch((error: unknown) => {
+      // All steps are saved: a resumed run does the rest.
+      if (!signal?.aborted) throw error
+    })
+    if (!features) return { ...run, encoder: undefined }
     await writeEncoder(file, method, { statistics, training: { data: options.data, steps, batch } }, features)
     return { ...run, encoder: file }
   } finally {

@@ -133,6 +133,19 @@ test('where the log cannot be written at the end of a segment, its steps are sav
   expect(notices).toEqual([expect.stringContaining('The steps until the failure are saved')])
 })
 
+test('a run that is stopped behind its last step says where it is, and a resumed one writes the encoder', async () => {
+  const [out, controller] = [temporaryFolder(), new AbortController()]
+  const options = { data: stripedDataset({ count: 8 }), out, device: 'cpu', configuration: { ...TINY, steps: 2 } }
+  const stopped = await pretrainEncoder({
+    ...options,
+    signal: controller.signal,
+    onStep: ({ index }) => index === 2 && controller.abort(),
+  })
+  expect(stopped).toMatchObject({ step: 2, encoder: undefined })
+  const { encoder } = await pretrainEncoder({ ...options, configuration: {}, resume: true })
+  expect(existsSync(encoder!)).toBe(true)
+})
+
 test('a run that goes on may save more often, and keeps that', async () => {
   const [data, out, controller] = [stripedDataset({ count: 8 }), temporaryFolder(), new AbortController()]
   const options = { data, out, device: 'cpu' }
