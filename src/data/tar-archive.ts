@@ -4,14 +4,11 @@ import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { readTar, type TarEntry } from '../formats/tar.ts'
 import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
 import { expandSparse, type SparseMap, storedBytes } from '../formats/tar-sparse.ts'
-import { safeEntryName } from '../formats/zip-entry-name.ts'
+import { MAX_MEMBER_BYTES, requireSafeName } from './archive-member.ts'
 import { type CaptionsBeside, isMetadata, stemOf } from './captions-beside.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { isHidden } from './image-labels.ts'
 import { labelOfCls, labelOfSample, parseSample, type SampleLabels, sampleLabelFile, sampleOf } from './webdataset.ts'
-
-/** No image is this large; a member that says so is an accident or an attack. */
-const MAX_MEMBER_BYTES = 2 ** 30
 
 /** Has a replacement for what is no text, of which labels are none. */
 const utf8 = new TextDecoder()
@@ -67,7 +64,7 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
       // The folder that was packed as `.` has no name of its own.
       if (entry.kind === 'other' || (entry.kind === 'folder' && /^[./]*$/.test(entry.name))) continue
       const name = entry.kind === 'folder' ? entry.name.replace(/\/+$/, '') : entry.name
-      requireSafe(path, name)
+      requireSafeName(path, name)
       if (entry.kind === 'link') {
         links.push(name)
         continue
@@ -84,9 +81,11 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
       }
       const index = names.size
       names.add(name)
-      const labelFile = sampleLabelFile(name)
-      const isDatasetJson = /(^|\/)dataset\.json$/.test(name)
-      const taker = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
+      // As macOS packs a file's attributes beside it, under its name behind `._`.
+      const isSeen = !isHidden(name)
+      const labelFile = isSeen ? sampleLabelFile(name) : undefined
+      const isDatasetJson = isSeen && /(^|\/)dataset\.json$/.test(name)
+      const taker = isSeen && captions?.mayHold(name) ? captions : undefined
       if (taker) beside.add(name)
       if (!labelFile && !isDatasetJson && !taker) {
         members.add(name, index, entry)
@@ -173,16 +172,6 @@ class Members {
       sizes: Float64Array.from(this.#sizes),
       sparse: this.#sparse,
     }
-  }
-}
-
-function requireSafe(path: string, name: string): void {
-  try {
-    safeEntryName(name)
-  } catch (error) {
-    throw new FileFormatError(path, `${(error as Error).message} Pack the archive again with relative names.`, {
-      cause: error,
-    })
   }
 }
 

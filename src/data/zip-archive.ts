@@ -1,10 +1,7 @@
 import { FileFormatError } from '../formats/errors.ts'
-import { safeEntryName } from '../formats/zip-entry-name.ts'
 import { ZipFile } from '../formats/zip-reader.ts'
+import { MAX_MEMBER_BYTES, requireSafeName } from './archive-member.ts'
 import type { FileTree } from './file-tree.ts'
-
-/** No image is this large; an entry that says so is an accident or an attack. */
-const MAX_ENTRY_BYTES = 2 ** 30
 
 /**
  * Opens a zip archive for reading in any order. A damaged entry fails when it is read, with a FileFormatError; the others
@@ -33,21 +30,11 @@ export async function openZip(path: string): Promise<FileTree> {
       root: path,
       files: [...entries.keys()],
       folders: [...folders],
-      read: (name) => zip.read(entries.get(name) ?? name, { maxBytes: MAX_ENTRY_BYTES }),
+      read: (name) => zip.read(entries.get(name) ?? name, { maxBytes: MAX_MEMBER_BYTES }),
       close: () => zip.close(),
     }
   } catch (error) {
     await zip.close()
     throw error
-  }
-}
-
-function requireSafeName(path: string, name: string): void {
-  try {
-    safeEntryName(name)
-  } catch (error) {
-    throw new FileFormatError(path, `${(error as Error).message} Pack the archive again with relative names.`, {
-      cause: error,
-    })
   }
 }

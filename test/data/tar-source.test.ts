@@ -57,6 +57,26 @@ const CASES: Case[] = [
     ],
   },
   {
+    what: 'what macOS packs beside files, and beside their labels',
+    shards: {
+      'a.tar': [
+        '._0.cls:x',
+        '0.cls:3',
+        '._0.jpg',
+        '0.jpg',
+        '._1.json:{',
+        '1.json:{"label":4}',
+        '1.png',
+        '._dataset.json:{',
+      ],
+    },
+    images: [
+      ['0.jpg', 3],
+      ['1.png', 4],
+    ],
+    ignored: ['._0.jpg'],
+  },
+  {
     what: 'shards, whose samples may have the same keys',
     shards: { 'train-000.tar': ['0.jpg', '0.cls:1'], 'train-001.tar': ['0.jpg', '0.cls:2'] },
     images: [
