@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import { extname, join } from 'node:path'
+import { join } from 'node:path'
 import { requirePath } from '../configuration/path-argument.ts'
 import { isThere } from '../formats/if-there.ts'
 import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
-import { toPlanes } from '../tensor/planes.ts'
 import { requireMaker, requireOpenOptions, requireTarget, requireWanted } from './dataset-arguments.ts'
 import { digestOfListing } from './dataset-digest.ts'
 import type { FeatureSettings } from './dataset-info.ts'
@@ -15,6 +13,7 @@ import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import type { LatentShards } from './latent-shards.ts'
 import { LAYOUT } from './layout.ts'
 import { mirror } from './mirror.ts'
+import { readPlanes } from './prepared-image.ts'
 
 /** What a data set has as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
 export type LatentKind = 'moments' | 'points' | 'pixels'
@@ -352,23 +351,4 @@ function requireDeviations(file: string, moments: HostTensor): void {
     `The latent '${file}' of shape [${moments.shape}] has ${negative} among the deviations, its second half of channels. ` +
       'Latents by themselves, and means with log-variances, are not read as [2C, h, w], mean then deviation: make them so, or encode the images anew.',
   )
-}
-
-/** The pixels of an image file as planes (CHW), with height and width; .npy files hold them so already. */
-async function readPlanes(file: string): Promise<{ data: Uint8Array; size: readonly [number, number] }> {
-  if (extname(file) !== '.npy') {
-    const { decodeImage } = await import('./image-decoding.ts')
-    const image = await decodeImage(await readFile(file), file)
-    const data = new Uint8Array(image.data.length)
-    toPlanes(image, data)
-    return { data, size: [image.height, image.width] }
-  }
-  const { dtype, shape, data } = await readNpy(file)
-  // The reference takes [1, 3, H, W] as well.
-  const planes = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape
-  const [channels, height, width] = planes
-  if (dtype !== 'u8' || planes.length !== 3 || channels !== 3) {
-    throw new Error(`The image '${file}' is ${dtype} of shape [${shape}]; u8 of shape [3, H, W] was expected.`)
-  }
-  return { data, size: [height!, width!] }
 }

@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { listImages } from './dataset-listing.ts'
-import { decodeImage } from './image-decoding.ts'
 import { LAYOUT } from './layout.ts'
 import { mirror } from './mirror.ts'
 import { mapInOrder } from './ordered-map.ts'
+import { readPixels } from './prepared-image.ts'
 
 /** The images of a data set, as the steps after the first read them. */
 export interface PreparedImages {
@@ -76,8 +75,4 @@ export async function* pixelBatches(
 /** The batch's mirror images. */
 export function mirrored({ images }: PixelBatch, size: number): Uint8Array[] {
   return images.map((pixels) => mirror(pixels, size, 3))
-}
-
-async function readPixels(file: string): Promise<{ width: number; height: number; data: Uint8Array }> {
-  return decodeImage(await readFile(file), file)
 }
