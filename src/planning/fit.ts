@@ -41,6 +41,30 @@ export function fitStep(options: Omit<PlannedStepOptions, 'recompute'>, room: nu
   return planned('elementwise', plain.plainBytes)
 }
 
+/** Whether a step fits that a trainer may refuse, for a loss of it is of several images at once; then it does not. */
+function unlessRefused(fits: () => boolean): boolean {
+  try {
+    return fits()
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
+
+/**
+ * The most images, at most `most` and a multiple of `unit` as that is, of which a step fits: by halves, for its memory grows with its batch.
+ * 0 where not even `unit` do.
+ */
+export function largestBatch(fits: (batch: number) => boolean, { most, unit }: { most: number; unit: number }): number {
+  let [good, bad] = [0, most / unit]
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2)
+    if (unlessRefused(() => fits(middle * unit))) good = middle
+    else bad = middle
+  }
+  return good * unit
+}
+
 /** The fewest passes in which the batch fits, more than the configuration has; undefined where no number of them does. */
 export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, room: number): number | undefined {
   const { batch, accumulate: now } = options.configuration
@@ -52,13 +76,7 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
 
   function isFit(accumulate: number): boolean {
     const configuration = { ...options.configuration, accumulate }
-    try {
-      return fitsByFewPasses(configuration) ?? fitStep({ ...options, configuration }, room).fits
-    } catch (error) {
-      // A loss that sees the whole batch at once: a trainer refuses these passes.
-      if (error instanceof RangeError) return false
-      throw error
-    }
+    return unlessRefused(() => fitsByFewPasses(configuration) ?? fitStep({ ...options, configuration }, room).fits)
   }
 
   /**

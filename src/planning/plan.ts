@@ -1,6 +1,7 @@
 /** What a training takes, before anything of it is done. */
 import { availableParallelism } from 'node:os'
 import * as z from 'zod'
+import { contrastedImages } from '../alignment/nt-xent.ts'
 import { statedModels } from '../alignment/stated-encoder.ts'
 import { GPUS, type Gpu, isHopper } from '../benchmark/gpus.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
@@ -16,7 +17,7 @@ import { requireOwners } from '../training/owned-settings.ts'
 import { defaultPrecision, PRECISIONS, type Precision, precisionPolicy } from '../training/precision.ts'
 import { requireEqualParts } from '../training/requirements.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
-import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
+import { fewestPasses, fitStep, largestBatch, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
 import { isEmbedder, type MemoryPlan, memoryPlan } from './memory.ts'
 import { plannedEvaluations } from './planned-evaluations.ts'
@@ -237,7 +238,11 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
       largestBatch: fits
         ? undefined
         : processes *
-          largestBatch((batch) => fitStep(stepOf({ batch: processes * batch, accumulate: 1 }), memoryBytes).fits, own),
+          largestBatch((batch) => fitStep(stepOf({ batch: processes * batch, accumulate: 1 }), memoryBytes).fits, {
+            most: own,
+            // Groups that NT-Xent contrasts are not cut among processes.
+            unit: training.alignLoss === 'nt-xent' && processes > 1 ? contrastedImages(step.sequenceTokens) : 1,
+          }),
     },
     work,
     speed,
@@ -271,17 +276,6 @@ function describedData({ path, data }: Recipe): Dataset {
 /** What makes the latents as the run trains. */
 function autoencoderOf({ data: { autoencoder: name } }: Recipe): PlannedAutoencoder | undefined {
   return name && { name, architecture: autoencoderOfName(name) }
-}
-
-/** By halves, for a step's memory grows with its batch. */
-function largestBatch(fits: (batch: number) => boolean, batch: number): number {
-  let [good, bad] = [0, batch]
-  while (bad - good > 1) {
-    const middle = Math.floor((good + bad) / 2)
-    if (fits(middle)) good = middle
-    else bad = middle
-  }
-  return good
 }
 
 function parametersOf({ parameters, encoders }: PlannedStep): TrainingPlan['parameters'] {

@@ -58,6 +58,8 @@ export interface PlannedAutoencoder {
 
 export interface PlannedStep {
   readonly model: AnyTransformerConfig
+  /** Tokens that its blocks see of an image. */
+  readonly sequenceTokens: number
   /** Numbers in the state dict by the first part of their names: `blocks`, `projectors`, `y_embedder`. */
   readonly parameters: ReadonlyMap<string, number>
   /** Numbers of the encoders that run, that of captions among them, and of the autoencoder where it makes the latents, by their names. */
@@ -122,6 +124,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     step()
     return {
       model: model.config,
+      sequenceTokens: model.sequenceTokens,
       parameters: countByPart(model.entries),
       encoders: new Map(
         [

@@ -412,6 +412,21 @@ test('a recipe is refused for settings of what it has not, as its training would
   expect((await planTraining({ recipe: plain })).parameters.projectors).toBe(0)
 })
 
+test('the largest batch of NT-Xent on several GPUs cuts none of its groups', async () => {
+  const recipe = await recipeWith({
+    model: 'SiT-XL/2',
+    encoders: [{ name: 'hog' }],
+    alignLoss: 'nt-xent',
+    batch: 1024,
+  })
+  const planned = (batch: number) => planTraining({ recipe, gpu: 'RTX-4090', gpus: 4, batch })
+  const { fits, largestBatch } = (await planned(1024)).memory
+  // Four parts of whole groups of 16 images, of 256 tokens each.
+  expect({ fits, rest: largestBatch! % 64, isSome: largestBatch! > 0 }).toEqual({ fits: false, rest: 0, isSome: true })
+  expect((await planned(largestBatch!)).memory.fits).toBe(true)
+  expect((await planned(largestBatch! + 64)).memory.fits).toBe(false)
+})
+
 // The table in native/cuda/gemm_sm90.cu; without wgmma tiles have half the rows, and a multiprocessor has two at a time.
 test('weight gradients of a block of SiT-XL/2 at batch 256: alone three of four sums are cut, in one launch none', () => {
   const block = [
