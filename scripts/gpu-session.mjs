@@ -30,9 +30,16 @@ function execute({ command: [program, ...args], limit, env }, log) {
       env: { ...process.env, ...env },
       detached: true,
     })
+    const endGroup = () => {
+      try {
+        process.kill(-child.pid, 'SIGKILL')
+      } catch {
+        // It has ended by itself.
+      }
+    }
     const timer = setTimeout(() => {
       timedOut = true
-      process.kill(-child.pid, 'SIGKILL')
+      endGroup()
     }, limit * 1000)
     child.stdout.setEncoding('utf8').on('data', (text) => {
       stdout += text
@@ -48,9 +55,13 @@ function execute({ command: [program, ...args], limit, env }, log) {
       child.stderr.destroy()
       done({ code, timedOut, stdout, stderr: said ?? stderr, seconds: (performance.now() - began) / 1000 })
     }
-    // What has left its group keeps the pipes open, and would keep the session waiting.
+    // What it has started may keep the pipes open, out of reach where it has left the group, and would keep the session waiting.
     child.on('exit', (code) => {
-      if (timedOut) setTimeout(() => end(code), GRACE_SECONDS * 1000).unref()
+      clearTimeout(timer)
+      setTimeout(() => {
+        endGroup()
+        end(code)
+      }, GRACE_SECONDS * 1000).unref()
     })
     child.on('error', (error) => end(null, error.message))
     child.on('close', (code) => end(code))
