@@ -1,4 +1,4 @@
-import { appendFile, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
@@ -299,6 +299,31 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     })
     for (const [what, styles] of Object.entries(looks)) expect(new Set(styles).size, what).toBe(3)
     expect(opened.complaints).toEqual([])
+  })
+
+  test('an update that could not be fetched is fetched again, and the page is live again', async () => {
+    await using folders = await RunFolders.create()
+    const run = await folders.add('r', { 'config.json': CONFIG })
+    await using watching = await watch([run], { port: 0, interval: 20 })
+    await using opened = await open(watching.url)
+    const { page } = opened
+    const said = () => shownText(page.locator('.live'))
+    await expect.poll(said).toBe('Live')
+    const ways = ['abort', 'refuse']
+    await page.route(watching.url, async (route) => {
+      const way = ways.shift()
+      if (way === 'abort') await route.abort()
+      else if (way === 'refuse') await route.fulfill({ status: 403, body: '<p>no</p>' })
+      else await route.continue()
+    })
+    const distances = [5, 10].map((step) => ({ kind: 'fid', network: 'hog', reference: 'ref.zip', step, fid: step }))
+    for (const [i, record] of distances.entries()) {
+      await mkdir(join(run, 'evaluation'), { recursive: true })
+      await writeFile(join(run, `evaluation/${i}.json`), JSON.stringify({ ...record, sampleImages: 100 }))
+    }
+    await expect.poll(said).toBe('The page could not be brought up to date: the server answers 403')
+    await expect.poll(said).toBe('Live')
+    expect(await pointAt(page, 'Fréchet distance', 0.98)).toBe('Step 10\nr 10.00')
   })
 
   test('keeps what is magnified while points come in', async () => {
