@@ -100,9 +100,11 @@ function evaluationCommands(
   }
 }
 
-function samplesOf(name: string, { step, sampling: { cfgScale, interval } }: RecipeEvaluation): string {
-  const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
-  return `samples/${name}-${step}${guidance}`
+function samplesOf(name: string, { step, sampling: { cfgScale, interval, timeShift } }: RecipeEvaluation): string {
+  const [low, high] = interval
+  const ends = `${low > 0 ? `-from${low}` : ''}${high < 1 ? `-to${high}` : ''}`
+  const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${ends}`
+  return `samples/${name}-${step}${guidance}${timeShift === undefined ? '' : `-shift${timeShift}`}`
 }
 
 function line(

@@ -118,6 +118,24 @@ test.each([
   expect(new Set(lines.map(({ args }) => args.out)).size).toBe(lines.length)
 })
 
+test('what one checkpoint is sampled by in several ways lies in as many folders', async () => {
+  const path = recipeFile(temporaryFolder())
+  const { recipe, ...rest } = JSON.parse(await readFile(path, 'utf8'))
+  const ways = [
+    {},
+    { timeShift: 0.3 },
+    { timeShift: 0.5 },
+    { cfgScale: 1.8 },
+    { cfgScale: 1.8, interval: [0, 0.7] },
+    { cfgScale: 1.8, interval: [0.1, 0.7] },
+  ]
+  const evaluations = ways.map((way) => ({ step: 10, sampling: { mode: 'ode', steps: 5, ...way } }))
+  writeFileSync(path, JSON.stringify({ ...rest, recipe: { ...recipe, evaluations } }))
+  const { commands } = await planTraining({ recipe: path })
+  const lines = await Promise.all(commands.evaluations.map(({ sample }) => parsed(sample)))
+  expect(new Set(lines.map(({ args }) => args.out)).size).toBe(ways.length)
+})
+
 test('figures are published of the steps that they are of, and of no others', async () => {
   const published = async (steps: number) =>
     (await planTraining({ recipe: 'sit-b-2-repa', steps })).evaluations.map(({ step, published }) => [
