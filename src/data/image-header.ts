@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { isPng, PNG_SIGNATURE, readPngHeader } from '../formats/png-header.ts'
 import { readBmpHeader } from './bmp.ts'
 
 /** What the first bytes of an image file say, read without decoding it. */
@@ -11,13 +12,10 @@ export interface ImageHeader {
   readonly bitDepth: number
 }
 
-const PNG_SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)
-const PNG_CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }
-
 /** Reads the header. Throws a sentence fragment that says what is wrong; the caller names the file. */
 export function readImageHeader(bytes: Uint8Array): ImageHeader {
   if (bytes.length === 0) throw new Error('the file is empty')
-  if (PNG_SIGNATURE.every((byte, i) => bytes[i] === byte)) return readPngHeader(bytes)
+  if (isPng(bytes)) return { format: 'png', ...readPngHeader(bytes) }
   if (bytes[0] === 0xff && bytes[1] === 0xd8) return readJpegHeader(bytes)
   if (bytes[0] === 0x42 && bytes[1] === 0x4d) {
     const { width, height, bitsPerPixel } = readBmpHeader(bytes)
@@ -27,16 +25,6 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader {
     return { format: 'webp', width: 0, height: 0, channels: 0, bitDepth: 8 }
   }
   throw new Error('it is not a JPEG, PNG, BMP or WebP file')
-}
-
-/** PNG specification, 11.2.2: the first chunk is IHDR. */
-function readPngHeader(bytes: Uint8Array): ImageHeader {
-  if (bytes.length < 33) throw new Error(`the PNG file is truncated: ${bytes.length} bytes are there`)
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (view.getUint32(12) !== 0x49484452) throw new Error('the first chunk of the PNG file is not IHDR')
-  const channels = PNG_CHANNELS[bytes[25]!]
-  if (channels === undefined) throw new Error(`PNG colour type ${bytes[25]} is not known`)
-  return { format: 'png', width: view.getUint32(16), height: view.getUint32(20), channels, bitDepth: bytes[24]! }
 }
 
 /** ITU-T T.81, annex B: markers up to the start of frame (SOF0…SOF15 without DHT, JPG and DAC). */

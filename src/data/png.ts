@@ -1,12 +1,12 @@
 import { promisify } from 'node:util'
 import { crc32, deflate, deflateSync } from 'node:zlib'
+import { PNG_SIGNATURE } from '../formats/png-header.ts'
 
 /** Colour types of the PNG specification, 11.2.2, by the number of 8-bit channels. */
 const COLOR_TYPES = { 1: 0, 3: 2, 4: 6 } as const
 
 export type PngChannels = keyof typeof COLOR_TYPES
 
-const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)
 /** RFC 1951, 3.2.4: a stored block holds at most this many bytes. */
 const STORED_BLOCK_BYTES = 65_535
 const LEVEL = 6
@@ -58,15 +58,15 @@ function requireRowBytes(pixels: Uint8Array, width: number, height: number, chan
 
 /** The file around its zlib stream of rows. */
 function pngFile(body: Uint8Array, width: number, height: number, channels: PngChannels): Uint8Array {
-  const file = new Uint8Array(SIGNATURE.length + 12 + 13 + 12 + body.length + 12)
-  file.set(SIGNATURE)
+  const file = new Uint8Array(PNG_SIGNATURE.length + 12 + 13 + 12 + body.length + 12)
+  file.set(PNG_SIGNATURE)
   const header = new Uint8Array(13)
   const view = new DataView(header.buffer)
   view.setUint32(0, width)
   view.setUint32(4, height)
   header[8] = 8
   header[9] = COLOR_TYPES[channels]
-  let at = writeChunk(file, SIGNATURE.length, 'IHDR', header)
+  let at = writeChunk(file, PNG_SIGNATURE.length, 'IHDR', header)
   at = writeChunk(file, at, 'IDAT', body)
   writeChunk(file, at, 'IEND', new Uint8Array(0))
   return file

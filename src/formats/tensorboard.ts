@@ -5,6 +5,7 @@ import { dataViewOf } from './byte-order.ts'
 import { maskedCrc32c } from './crc32c.ts'
 import { FileAccessError } from './errors.ts'
 import { makeFolder } from './make-folder.ts'
+import { readPngHeader } from './png-header.ts'
 import { bytesField, doubleField, floatField, varintField } from './protobuf.ts'
 import {
   DIMENSION,
@@ -186,17 +187,12 @@ function requireStep(step: number): number {
   throw new RangeError(`A step must be a whole number; it is ${step}.`)
 }
 
-const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a] as const
-
-/** Channels by PNG colour type (PNG specification, 11.2.2): grey, RGB, palette, grey and alpha, RGBA. */
-const PNG_CHANNELS: readonly (number | undefined)[] = [1, undefined, 3, 3, 2, undefined, 4]
-
-/** What the IHDR chunk says, which comes first in every PNG. TensorBoard's colorspace is the number of channels. */
+/** TensorBoard's colorspace is the number of channels. */
 function pngShape(png: Uint8Array): { width: number; height: number; colorspace: number } {
-  const channels = PNG_CHANNELS[png[25] ?? 1]
-  if (png.length < 33 || !PNG_SIGNATURE.every((byte, i) => png[i] === byte) || channels === undefined) {
-    throw new TypeError('The image is not a PNG; encode it first.')
+  try {
+    const { width, height, channels } = readPngHeader(png)
+    return { width, height, colorspace: channels }
+  } catch (cause) {
+    throw new TypeError('The image is not a PNG; encode it first.', { cause })
   }
-  const view = dataViewOf(png)
-  return { width: view.getUint32(16), height: view.getUint32(20), colorspace: channels }
 }

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ifThere } from '../formats/if-there.ts'
+import { readPngHeader } from '../formats/png-header.ts'
 import { gridName } from '../training/run-layout.ts'
 
 /** A grid of samples that a run drew while it trained. */
@@ -17,8 +18,6 @@ export interface SampleGrids {
   readonly shown: readonly SampleGrid[]
   readonly available: number
 }
-
-const PNG_SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 
 /**
  * Reads the grids `<STEP>.png` of a `samples` folder.
@@ -63,10 +62,11 @@ function spreadEvenly<T>(items: readonly T[], limit: number): T[] {
   return Array.from({ length: limit }, (_, i) => items[Math.round((i * (items.length - 1)) / (limit - 1))]!)
 }
 
-/** Width and height from the header chunk, which PNG (ISO/IEC 15948, 11.2.2) puts right behind the signature. */
-function pngSize(png: Buffer, file: string): { width: number; height: number } {
-  const isPng =
-    png.length >= 24 && png.subarray(0, 8).equals(PNG_SIGNATURE) && png.toString('latin1', 12, 16) === 'IHDR'
-  if (!isPng) throw new Error(`${file}: expected a PNG image; remove the file or draw the samples again.`)
-  return { width: png.readUInt32BE(16), height: png.readUInt32BE(20) }
+function pngSize(png: Uint8Array, file: string): { width: number; height: number } {
+  try {
+    const { width, height } = readPngHeader(png)
+    return { width, height }
+  } catch (cause) {
+    throw new Error(`${file}: expected a PNG image; remove the file or draw the samples again.`, { cause })
+  }
 }
