@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
+import { messageOf } from '../formats/errors.ts'
 import { type CpuLevel, type CudaInfo, native } from '../native.ts'
 import { type Surroundings as AdviceSurroundings, advise } from './advice.ts'
 import type { GemmRate } from './gemm-rate.ts'
@@ -152,8 +153,4 @@ async function surroundings(): Promise<AdviceSurroundings> {
 /** The file's text, or undefined where this system has no such file. */
 async function textOf(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch(() => undefined)
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

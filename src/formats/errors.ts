@@ -26,7 +26,7 @@ export class FileAccessError extends Error {
     // A file that is written need not be there: what is missing is its folder.
     const hasNoFolder = action === 'write' && code === 'ENOENT'
     const known = hasNoFolder ? NO_FOLDER : explainSystemError(cause, path)
-    const problem = known === undefined ? messageOf(cause) : `${known} (${code})`
+    const problem = known === undefined ? messageOf(cause).replace(/\.$/, '') : `${known} (${code})`
     super(code === 'ENOENT' && missing !== undefined ? missing : `Cannot ${action} ${path}: ${problem}.`, { cause })
     this.name = 'FileAccessError'
     this.path = path
@@ -89,6 +89,7 @@ function systemErrorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message.replace(/\.$/, '') : String(error)
+/** What was thrown, in its own words. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer'
 import { DTYPE_BYTES, type DType, elementCount } from '../tensor/dtype.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import type { AtomicWriteOptions } from './atomic-file.ts'
@@ -123,7 +124,7 @@ export class NpzFile {
 }
 
 /** Node's largest buffer; larger arrays are read in batches. */
-const MAX_ARRAY_BYTES = 2 ** 32
+const MAX_ARRAY_BYTES = constants.MAX_LENGTH
 
 /** Writes a `.npz` file that np.load reads, array by array. It appears under its name when it is closed. */
 export class NpzWriter {

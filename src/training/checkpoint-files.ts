@@ -8,7 +8,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { nodeFileSystem, type WritableFileSystem } from '../formats/atomic-file.ts'
-import { describeSystemError, FileAccessError } from '../formats/errors.ts'
+import { describeSystemError, FileAccessError, messageOf } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
@@ -251,8 +251,4 @@ export async function loadArena(
       await loadState(entriesOfRole(model.entries, role), model.arena, array ?? role, source)
     }
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -39,7 +39,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   conversion: ['training', 'models', 'alignment', 'formats', 'nn', 'tensor'],
   // Its self-test is a small training step.
-  doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],
+  doctor: ['benchmark', 'training', 'models', 'formats', 'tensor', 'native.ts'],
   // An encoder of one's own is trained with the optimizer and the checkpoints of all training.
   pretraining: ['training', 'models', 'alignment', 'data', 'formats', 'nn', 'tensor'],
   // Processes that share a job exchange tensors.
