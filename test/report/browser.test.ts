@@ -323,7 +323,7 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     }
     await expect.poll(said).toBe('The page could not be brought up to date: the server answers 403')
     await expect.poll(said).toBe('Live')
-    expect(await pointAt(page, 'Fréchet distance', 0.98)).toBe('Step 10\nr 10.00')
+    expect(await pointAt(page, 'Fréchet distance', 0.98)).toBe('Step 10\n10.00')
   })
 
   test('keeps what is magnified while points come in', async () => {
