@@ -182,7 +182,7 @@ function showFit(
   }
   const passes = fewestPasses === undefined ? '' : `, and --accumulate ${fewestPasses} makes this one fit`
   if (fits) out.line(`It fits into the ${room}.`)
-  else if (largestBatch === 0) out.warn(`Not even a batch of 1 fits into the ${room}.`)
+  else if (largestBatch === 0) out.warn(`Not even the smallest batch fits into the ${room}.`)
   else out.warn(`It does not fit into the ${room}; the largest batch that does is ${largestBatch}${passes}.`)
 }
 
