@@ -49,8 +49,10 @@ function execute({ command: [program, ...args], limit, env }, log) {
       stderr = (stderr + text).slice(-TAIL)
       log(text)
     })
+    let grace
     const end = (code, said) => {
       clearTimeout(timer)
+      clearTimeout(grace)
       child.stdout.destroy()
       child.stderr.destroy()
       done({ code, timedOut, stdout, stderr: said ?? stderr, seconds: (performance.now() - began) / 1000 })
@@ -58,10 +60,10 @@ function execute({ command: [program, ...args], limit, env }, log) {
     // What it has started may keep the pipes open, out of reach where it has left the group, and would keep the session waiting.
     child.on('exit', (code) => {
       clearTimeout(timer)
-      setTimeout(() => {
+      grace = setTimeout(() => {
         endGroup()
         end(code)
-      }, GRACE_SECONDS * 1000).unref()
+      }, GRACE_SECONDS * 1000)
     })
     child.on('error', (error) => end(null, error.message))
     child.on('close', (code) => end(code))
