@@ -1,10 +1,10 @@
 import { dataViewOf } from './byte-order.ts'
 
 /** Wire types of https://protobuf.dev/programming-guides/encoding. */
-const VARINT = 0
-const FIXED64 = 1
-const LENGTH_DELIMITED = 2
-const FIXED32 = 5
+export const VARINT = 0
+export const FIXED64 = 1
+export const LENGTH_DELIMITED = 2
+export const FIXED32 = 5
 
 const encoder = new TextEncoder()
 

@@ -1,10 +1,5 @@
 import { dataViewOf } from '../../src/formats/byte-order.ts'
-
-/** Wire types of https://protobuf.dev/programming-guides/encoding. */
-const VARINT = 0
-const FIXED64 = 1
-const LENGTH_DELIMITED = 2
-const FIXED32 = 5
+import { FIXED32, FIXED64, LENGTH_DELIMITED, VARINT } from '../../src/formats/protobuf.ts'
 
 /** One field of a message: numbers for varint, fixed32 and fixed64 (as unsigned bits), bytes for the rest. */
 export interface ProtobufField {
