@@ -7,7 +7,6 @@
  *   buffers.safetensors       what the method keeps besides, where it does
  *   state.json                step, the optimizer's counters, the run's configuration
  */
-
 import { join } from 'node:path'
 import * as z from 'zod'
 import { parseStored } from '../configuration/stored.ts'

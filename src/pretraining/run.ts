@@ -1,5 +1,4 @@
 /** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
-
 import { join } from 'node:path'
 import * as z from 'zod'
 import { aFunction, aSignal } from '../configuration/callbacks.ts'

@@ -3,7 +3,6 @@
  * beside, synced and renamed, so a kill at any instant leaves the last whole one.
  * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
  */
-
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { parseJson } from '../configuration/json.ts'

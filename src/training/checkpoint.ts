@@ -5,7 +5,6 @@
  *   optimizer.safetensors                   exp_avg.NAME and exp_avg_sq.NAME (torch's names of the two moments)
  *   state.json                              step, the optimizer's counters, the model's and the run's configuration
  */
-
 import { join } from 'node:path'
 import * as z from 'zod'
 import { parseStored } from '../configuration/stored.ts'

@@ -1,5 +1,4 @@
 /** The configuration of a run in a folder: given when it begins, `config.json` from then on. */
-
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'

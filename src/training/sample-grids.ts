@@ -1,5 +1,4 @@
 /** What a model in training makes of the same noise every time: the grids `samples/STEP.png` of a run's folder. */
-
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'

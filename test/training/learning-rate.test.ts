@@ -1,5 +1,4 @@
 /** Schedules of the learning rate: their values, that a training follows them and goes on in them, and what is none. */
-
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'

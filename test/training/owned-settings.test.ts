@@ -1,5 +1,4 @@
 /** Settings of what a training may be without, where they are right all the same. */
-
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'

@@ -1,5 +1,4 @@
 /** A run whose folder, or its log, somebody removes while it goes on: it does not end as if nothing had been. */
-
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
