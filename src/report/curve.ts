@@ -100,10 +100,17 @@ export function extremes(points: Points, slices: number): Points {
   for (const end of ends) {
     let low = begin
     let high = begin
+    let lowest = y[begin]!
+    let highest = lowest
     for (let i = begin + 1; i < end; i++) {
       const value = y[i]!
-      if (value < y[low]!) low = i
-      if (value > y[high]!) high = i
+      if (value < lowest) {
+        lowest = value
+        low = i
+      } else if (value > highest) {
+        highest = value
+        high = i
+      }
     }
     begin = end
     const [first, second] = low < high ? [low, high] : [high, low]

@@ -39,7 +39,8 @@ export class PageChart implements GroupedChart {
   #last: number
   #plot: Plot | undefined
   #drawn: readonly DrawnSeries[] = []
-  #frame = 0
+  /** What is marked: the place, its share of the width, and the values there. */
+  #marked: { readonly x: number; readonly share: number; readonly readings: readonly Reading[] } | undefined
   /** Of the plot, in pixels. Lines are reduced to it. */
   #width = 0
   /** Asked of the layout that the page makes by itself: each chart that asked between two drawings would have it made once more. */
@@ -47,7 +48,8 @@ export class PageChart implements GroupedChart {
     const { width } = entry!.contentRect
     if (width === this.#width) return
     this.#width = width
-    this.#draw()
+    this.draw()
+    this.#group.markAgain()
   })
   /** Where the arrow keys go on from. */
   #keyed: number | undefined
@@ -95,20 +97,20 @@ export class PageChart implements GroupedChart {
   }
 
   update(): void {
-    this.#frame ||= requestAnimationFrame(() => this.#draw())
+    this.#group.update(this)
   }
 
   dispose(): void {
-    cancelAnimationFrame(this.#frame)
     this.#resized.disconnect()
     this.#group.delete(this)
   }
 
   clear(): void {
+    this.#marked = undefined
     this.#pointer.replaceChildren()
   }
 
-  mark(x: number, withValues: boolean): void {
+  mark(x: number): void {
     this.clear()
     const plot = this.#plot
     if (!plot || x < plot.x.low || x > plot.x.high) return
@@ -128,7 +130,7 @@ export class PageChart implements GroupedChart {
       dot.style.left = `${positionOn(plot.x, at) * 100}%`
       dot.style.top = `${(1 - height) * 100}%`
     }
-    if (withValues) this.#showValues(marked, share, here)
+    this.#marked = { x: marked, share, readings: here }
   }
 
   /** A line's value nearest to x: its trend, and what was logged where that is another thing. */
@@ -152,7 +154,9 @@ export class PageChart implements GroupedChart {
       : { series, x: at, y, logged: undefined }
   }
 
-  #showValues(x: number, share: number, readings: readonly Reading[]): void {
+  showValues(): void {
+    if (!this.#marked) return
+    const { x, share, readings } = this.#marked
     const tip = appendElement(this.#pointer, 'div', 'tip')
     tip.setAttribute('role', 'status')
     const { across } = this.#data
@@ -182,17 +186,15 @@ export class PageChart implements GroupedChart {
     // Where it must lie on the rule it leaves the half in which most of the values are.
     const heights = readings.map(({ y }) => positionOn(this.#plot!.y, y))
     tip.classList.toggle('low', !isFitting && heights.filter((height) => height > 0.5).length * 2 > heights.length)
-    tip.style.left = `${Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside))}px`
+    // Moved, not placed: for that the layout would be made once more.
+    tip.style.transform = `translateX(${Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside))}px)`
   }
 
   #format(value: number): string {
     return this.#data.percent ? `${(value * 100).toFixed(1)} %` : formatSignificant(value, 4)
   }
 
-  #draw(): void {
-    // It may be drawn for its width while a drawing is still to come.
-    cancelAnimationFrame(this.#frame)
-    this.#frame = 0
+  draw(): void {
     const { across, drawing, fromZero, values, ticks } = this.#data
     const view = across === 'step' ? this.#group.view : undefined
     const slices = Math.max(240, Math.min(1600, Math.round(this.#width)))
@@ -233,8 +235,6 @@ export class PageChart implements GroupedChart {
     const note = this.figure.querySelector('.above')!
     note.textContent =
       plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
-    this.clear()
-    this.#group.markAgain(this)
   }
 
   #labels(
@@ -292,7 +292,7 @@ export class PageChart implements GroupedChart {
 
   #key(event: KeyboardEvent): void {
     // Of what was asked for last, which may not be drawn yet.
-    if (this.#frame) this.#draw()
+    this.#group.drawStale()
     if (event.key === 'Escape') this.#group.view = undefined
     const plot = this.#plot
     if (!plot || event.ctrlKey || event.altKey || event.metaKey) return
