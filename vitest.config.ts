@@ -47,7 +47,7 @@ const onShim = {
 }
 
 /** What times processes of its own, and would time its neighbours too. */
-const timed = ['test/packaging/start-up.test.ts']
+const timed = ['test/packaging/start-up.test.ts', 'test/report/browser-speed.test.ts']
 
 export default defineConfig({
   test: {
@@ -82,8 +82,8 @@ export default defineConfig({
           isolate: false,
         },
       },
-      // When all others have ended.
-      { extends: true, test: { name: 'timed', include: timed, sequence: { groupOrder: 1 } } },
+      // When all others have ended, one after the other.
+      { extends: true, test: { name: 'timed', include: timed, fileParallelism: false, sequence: { groupOrder: 1 } } },
       ...(process.env.REPA_TEST_GPU ? [{ extends: true as const, test: { name: 'gpu', ...onDevice } }] : []),
       // The tables of cases once more, on the CUDA kernels.
       ...(haveSimt

@@ -63,6 +63,15 @@ export function wholeRun(better: number): RunFiles {
 
 export const chart = (page: Page, title: string) => page.locator(`.chart[data-chart="${title}"]`)
 
+/** Puts the pointer on a chart, `across` of its width. */
+export async function pointAt(page: Page, title: string, across: number): Promise<string> {
+  const pointer = chart(page, title).locator('.pointer')
+  await pointer.scrollIntoViewIfNeeded()
+  const box = (await pointer.boundingBox())!
+  await page.mouse.move(box.x + box.width * across, box.y + box.height / 2)
+  return shownText(chart(page, title).locator('.tip'))
+}
+
 /** Writes the report of runs as `repa report` does; its address. */
 export async function written(folders: RunFolders, ...runs: RunFiles[]): Promise<string> {
   const names = ['aligned', 'vanilla']
