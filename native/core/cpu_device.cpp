@@ -1,7 +1,6 @@
 #include "core/cpu_device.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -13,19 +12,11 @@
 #include "core/error.h"
 #include "core/process_memory.h"
 #include "core/start_thread.h"
+#include "core/usable_cores.h"
 
 namespace repa {
 
 namespace {
-
-int usableCores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  const unsigned cores = std::thread::hardware_concurrency();
-  return cores ? static_cast<int>(cores) : 1;
-}
 
 int threadsFromEnvironment() {
   const char* text = std::getenv("REPA_THREADS");

@@ -10,10 +10,7 @@
 #include <vector>
 
 #include "core/start_thread.h"
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
+#include "core/usable_cores.h"
 
 // How a run works. The caller writes the body and resets the chunk counter, then opens the gate. Workers that are awake
 // enter through the gate, take chunks, and leave; the caller takes chunks too. When none is left the caller shuts the
@@ -39,15 +36,6 @@ void pause() {
 #elif defined(__aarch64__)
   asm volatile("isb");
 #endif
-}
-
-/// The cores that this process may run on.
-int usableCores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  return static_cast<int>(std::thread::hardware_concurrency());
 }
 
 /// Waits for `ready` without sleeping, as long as that is sensible; says whether it came.

@@ -5,21 +5,13 @@
 #include "cuda/attention.h"
 #include "cuda/qk_norm.h"
 #include "ops/norm.h"
+#include "ops/packed_qkv.h"
 #include "ops/reduction.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
 namespace {
-
-/// head_dim of a packed qkv [B, T, 3·H·d].
-int64_t headDim(const char* op, const Tensor& qkv, int64_t heads) {
-  requireCompute(op, "qkv", qkv);
-  requireRank(op, "qkv", qkv, 3, "[B, T, 3 H d]", qkv.dtype());
-  require(heads >= 1 && qkv.size(2) % (3 * heads) == 0, op,
-          "qkv has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
-  return qkv.size(2) / (3 * heads);
-}
 
 /// A LayerNorm has biases [d], or their gradients; an RMSNorm has none.
 void requireBiases(const char* op, Norm norm, const char* qName, const std::optional<Tensor>& q, const char* kName,
@@ -38,7 +30,7 @@ enum class Sees { allTokens, earlierTokens };
 
 std::array<Tensor, 2> forward(const char* op, const Tensor& qkv, int64_t heads, bool keepLse, Sees sees) {
   const bool causal = sees == Sees::earlierTokens;
-  const int64_t d = headDim(op, qkv, heads);
+  const int64_t d = headDim(op, "qkv", qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
   const Tensor o = Tensor::empty(qkv.device(), {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype(), op);
   Tensor lse;
@@ -70,7 +62,7 @@ Tensor causalAttention(const Tensor& qkv, int64_t heads) { return forward("causa
 Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
                          bool accumulate) {
   const char* op = "attentionBackward";
-  const int64_t d = headDim(op, qkv, heads);
+  const int64_t d = headDim(op, "qkv", qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
   requireShape(op, "o", o, {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype());
   requireShape(op, "dO", dO, o.shape(), qkv.dtype());
@@ -104,7 +96,7 @@ std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const std
                              const std::optional<Tensor>& kBias, int64_t heads, const std::string& normName, double epsilon) {
   const char* op = "qkNorm";
   const Norm norm = normOf(op, normName);
-  const int64_t d = headDim(op, qkv, heads);
+  const int64_t d = headDim(op, "qkv", qkv, heads);
   require(d >= 1, op, "head_dim is 0; expected at least 1.");
   requireShape(op, "qWeight", qWeight, {d});
   requireShape(op, "kWeight", kWeight, {d});
@@ -133,7 +125,7 @@ Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qW
                       const Tensor& dkWeight, const std::optional<Tensor>& dkBias, bool accumulate) {
   const char* op = "qkNormBackward";
   const Norm norm = normOf(op, normName);
-  const int64_t d = headDim(op, qkv, heads);
+  const int64_t d = headDim(op, "qkv", qkv, heads);
   require(d >= 1, op, "head_dim is 0; expected at least 1.");
   requireShape(op, "dNormed", dNormed, qkv.shape(), qkv.dtype());
   for (const auto& [name, tensor] : {std::pair{"qWeight", &qWeight}, {"kWeight", &kWeight}, {"dqWeight", &dqWeight}, {"dkWeight", &dkWeight}})

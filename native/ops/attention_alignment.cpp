@@ -3,30 +3,20 @@
 #include "cpu/attention_alignment.h"
 #include "cuda/attention_alignment.h"
 #include "ops/elementwise.h"
+#include "ops/packed_qkv.h"
 #include "ops/require.h"
 #include "ops/step_state_argument.h"
 
 namespace repa::ops {
-namespace {
-
-/// head_dim of a packed qkv.
-int64_t headDim(const char* op, const char* name, const Tensor& qkv, int64_t heads) {
-  requireRank(op, name, qkv, 3, "[B, T, 3 H d]", qkv.dtype());
-  require(heads >= 1 && qkv.size(2) > 0 && qkv.size(2) % (3 * heads) == 0, op,
-          std::string(name) + " has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
-  const int64_t d = qkv.size(2) / (3 * heads);
-  require(d <= 128, op, "head_dim of " + std::string(name) + " is " + std::to_string(d) + "; it may be 1 to 128.");
-  return d;
-}
-
-}  // namespace
 
 std::array<Tensor, 2> attentionAlignmentLoss(const Tensor& qkv, int64_t heads, const Tensor& teacher, int64_t teacherHeads, int64_t aligned,
                                              double weight, const std::optional<Tensor>& state, bool wantGradient) {
   const char* op = "attentionAlignmentLoss";
-  requireCompute(op, "qkv", qkv);
+  const int64_t d = headDim(op, "qkv", qkv, heads);
   requireDType(op, "teacher", teacher, qkv.dtype());
-  const int64_t d = headDim(op, "qkv", qkv, heads), e = headDim(op, "teacher", teacher, teacherHeads);
+  const int64_t e = headDim(op, "teacher", teacher, teacherHeads);
+  for (const auto& [name, columns] : {std::pair{"qkv", d}, {"teacher", e}})
+    require(columns >= 1 && columns <= 128, op, "head_dim of " + std::string(name) + " is " + std::to_string(columns) + "; it may be 1 to 128.");
   const int64_t batch = qkv.size(0), tokens = qkv.size(1);
   require(batch > 0 && tokens > 0, op, "qkv has shape " + qkv.shape().text() + "; expected some samples and tokens.");
   require(teacher.size(0) == batch && teacher.size(1) >= tokens, op,

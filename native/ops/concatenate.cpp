@@ -2,20 +2,10 @@
 
 #include "cpu/concatenate.h"
 #include "cuda/concatenate.h"
+#include "ops/last_axis.h"
 #include "ops/require.h"
 
 namespace repa::ops {
-namespace {
-
-/// `shape` with another last axis.
-Shape withLast(const Shape& shape, int64_t size) {
-  Shape out;
-  for (int axis = 0; axis + 1 < shape.rank(); ++axis) out.append(shape[axis]);
-  out.append(size);
-  return out;
-}
-
-}  // namespace
 
 Tensor concatenate(const std::vector<Tensor>& parts) {
   const char* op = "concatenate";
@@ -23,10 +13,10 @@ Tensor concatenate(const std::vector<Tensor>& parts) {
   int64_t width = 0;
   for (const Tensor& part : parts) {
     requireLastAxis(op, "a part", part, "[..., C]");
-    requireShape(op, "a part", part, withLast(parts[0].shape(), part.shape()[-1]));
+    requireShape(op, "a part", part, withLastAxis(parts[0].shape(), part.shape()[-1]));
     width += part.shape()[-1];
   }
-  const Shape shape = withLast(parts[0].shape(), width);
+  const Shape shape = withLastAxis(parts[0].shape(), width);
   const Tensor out = Tensor::empty(parts[0].device(), shape, DType::f32, op);
   int64_t column = 0;
   for (const Tensor& part : parts) {

@@ -7,6 +7,7 @@
 #include "ops/activation.h"
 #include "ops/modulation.h"
 #include "ops/reduction.h"
+#include "ops/last_axis.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -20,13 +21,6 @@ void enqueueGemm(const char* op, CpuDevice& queue, GemmArgs args) {
   const Tensor scratch = scratchFloats(queue, cpu::gemmKernels().scratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::gemmKernels().gemm(pool, args); });
-}
-
-Shape withLastAxis(const Shape& shape, int64_t size) {
-  Shape out;
-  for (int axis = 0; axis + 1 < shape.rank(); ++axis) out.append(shape[axis]);
-  out.append(size);
-  return out;
 }
 
 void requireForward(const char* op, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {

@@ -2,17 +2,14 @@
 
 #include "cpu/rope.h"
 #include "cuda/rope.h"
+#include "ops/packed_qkv.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
 void rotate(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, bool transposed) {
   const char* op = "rotate";
-  requireCompute(op, "qkv", qkv);
-  requireRank(op, "qkv", qkv, 3, "[B, T, 3 H d]", qkv.dtype());
-  require(heads >= 1 && qkv.size(2) % (3 * heads) == 0, op,
-          "qkv has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
-  const int64_t batch = qkv.size(0), tokens = qkv.size(1), d = qkv.size(2) / (3 * heads);
+  const int64_t d = headDim(op, "qkv", qkv, heads), batch = qkv.size(0), tokens = qkv.size(1);
   require(d % 2 == 0, op, "head_dim is " + std::to_string(d) + "; pairs of columns are turned, so it must be even.");
   requireShape(op, "cos", cos, {tokens, d});
   requireShape(op, "sin", sin, {tokens, d});

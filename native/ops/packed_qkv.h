@@ -1,0 +1,20 @@
+// Queries, keys and values of all heads in one tensor, as a block's first product writes them.
+#pragma once
+
+#include <string>
+
+#include "core/tensor.h"
+#include "ops/require.h"
+
+namespace repa::ops {
+
+/// head_dim of a packed qkv [B, T, 3 H d]. Throws Error where it is something else. May be 0.
+inline int64_t headDim(const char* op, const char* name, const Tensor& qkv, int64_t heads) {
+  requireCompute(op, name, qkv);
+  requireRank(op, name, qkv, 3, "[B, T, 3 H d]", qkv.dtype());
+  require(heads >= 1 && qkv.size(2) % (3 * heads) == 0, op,
+          std::string(name) + " has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
+  return qkv.size(2) / (3 * heads);
+}
+
+}  // namespace repa::ops
