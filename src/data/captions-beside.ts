@@ -75,7 +75,7 @@ export class CaptionsBeside {
         this.#rowFiles.set(path, name)
       }
     } else {
-      const stem = stemOf(name)
+      const stem = withoutExtension(name)
       const text = attempt(() => captionLines(textOf(bytes, file)))
       this.#texts.set(stem, text)
       if (countsAlone(text)) this.#samples.delete(stem)
@@ -84,7 +84,7 @@ export class CaptionsBeside {
 
   /** Takes in what the `.json` of a sample holds. @param isUtf8 false: in it stand replacements for what is no text */
   addSample(name: string, json: unknown, isUtf8: boolean): void {
-    const stem = stemOf(name)
+    const stem = withoutExtension(name)
     if (countsAlone(this.#texts.get(stem))) return
     const file = join(this.#root, name)
     const field = this.#column ?? SAMPLE_FIELD
@@ -96,7 +96,7 @@ export class CaptionsBeside {
 
   /** Whether there is a file with captions of its own for an image, or a row. */
   has(image: string): boolean {
-    const stem = stemOf(image)
+    const stem = withoutExtension(image)
     return this.#texts.has(stem) || this.#samples.has(stem) || this.#rows.has(image)
   }
 
@@ -107,7 +107,7 @@ export class CaptionsBeside {
    * @throws {Error} where a metadata.jsonl and another file both have some
    */
   of(image: string): readonly string[] {
-    const stem = stemOf(image)
+    const stem = withoutExtension(image)
     const text = captionsIn(this.#texts.get(stem))
     const sample = text.length === 0 ? captionsIn(this.#samples.get(stem)) : []
     const row = this.#rows.get(image) ?? []
@@ -162,7 +162,7 @@ export async function captionsBeside(
 ): Promise<SourceCaptions & { readonly files: ReadonlySet<string> }> {
   const beside = new CaptionsBeside(tree.root, captionColumn)
   const there = new Set(tree.files)
-  const texts = captionColumn === undefined ? images.map((image) => `${stemOf(image)}.txt`) : []
+  const texts = captionColumn === undefined ? images.map((image) => `${withoutExtension(image)}.txt`) : []
   const metadata = tree.files.filter((name) => isMetadata(name) && !isHidden(name)).sort()
   const files = new Set([...texts.filter((name) => there.has(name)), ...metadata])
   const read = async (name: string) => ({ name, bytes: await tree.read(name) })
@@ -175,7 +175,7 @@ export function isMetadata(name: string): boolean {
 }
 
 /** A path without its last extension: what an image and the file of its captions have in common. */
-export function stemOf(name: string): string {
+export function withoutExtension(name: string): string {
   return name.replace(/\.[^./]*$/, '')
 }
 

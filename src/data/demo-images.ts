@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeFolder } from '../formats/make-folder.ts'
-import { keyedRandom, type RandomStream } from './keyed-random.ts'
+import { type KeyedRandom, keyedRandom } from './keyed-random.ts'
 import { mix, oklch, type Rgb } from './oklch.ts'
 import { encodePng } from './png.ts'
 import { box, disc, spiral, star, triangle } from './signed-distance.ts'
@@ -10,7 +10,7 @@ import { box, disc, spiral, star, triangle } from './signed-distance.ts'
 type Picture = (x: number, y: number) => Rgb
 
 /** Draws a random picture of its class; `pixel` is the width of one, over which edges are softened. */
-type Painter = (random: RandomStream, pixel: number) => Picture
+type Painter = (random: KeyedRandom, pixel: number) => Picture
 
 /** Negative inside. */
 type Outline = (x: number, y: number) => number
@@ -119,7 +119,7 @@ export async function writeDemoImages(
 const GRAIN = 2.5
 
 /** A shape about the colour `hue` on a soft ground: moved, turned and sized at random. */
-function shapeOf(hue: number, outlineOf: (random: RandomStream) => Outline): Painter {
+function shapeOf(hue: number, outlineOf: (random: KeyedRandom) => Outline): Painter {
   return (random, pixel) => {
     const ground = groundFor(hue, random)
     const outline = outlineOf(random)
@@ -138,7 +138,7 @@ function shapeOf(hue: number, outlineOf: (random: RandomStream) => Outline): Pai
 }
 
 /** A soft gradient: light, of a hue across from the shape's, or now and then the blue of night. */
-function groundFor(hue: number, random: RandomStream): Picture {
+function groundFor(hue: number, random: KeyedRandom): Picture {
   const isDark = random.uniform() < 0.3
   const ground = (isDark ? 275 : hue + 180) + random.uniform(-50, 50)
   const angle = random.uniform(0, 2 * Math.PI)
@@ -149,7 +149,7 @@ function groundFor(hue: number, random: RandomStream): Picture {
   return (x, y) => mix(from, to, 0.5 + 0.35 * (cos * x + sin * y))
 }
 
-function paintStripes(random: RandomStream, pixel: number): Picture {
+function paintStripes(random: KeyedRandom, pixel: number): Picture {
   const hue = 300 + random.uniform(-16, 16)
   const [dark, light] = [oklch(0.5, 0.17, hue), oklch(0.92, 0.05, hue + random.uniform(20, 60))]
   const angle = Math.PI / 4 + random.uniform(-0.3, 0.3)
@@ -159,7 +159,7 @@ function paintStripes(random: RandomStream, pixel: number): Picture {
   return (x, y) => mix(dark, light, band((cos * x + sin * y) / period + phase, pixel / period))
 }
 
-function paintCheckerboard(random: RandomStream, pixel: number): Picture {
+function paintCheckerboard(random: KeyedRandom, pixel: number): Picture {
   const hue = 232 + random.uniform(-16, 16)
   const [dark, light] = [oklch(0.38, 0.09, hue), oklch(0.94, 0.03, hue + 150)]
   const angle = random.uniform(-0.15, 0.15)
@@ -174,7 +174,7 @@ function paintCheckerboard(random: RandomStream, pixel: number): Picture {
 }
 
 /** A low sun over hills. */
-function paintSunset(random: RandomStream, pixel: number): Picture {
+function paintSunset(random: KeyedRandom, pixel: number): Picture {
   const dusk = random.uniform(-14, 14)
   const [zenith, horizon] = [oklch(0.46, 0.13, 300 + dusk), oklch(0.83, 0.13, 62 + dusk)]
   const glow = oklch(0.95, 0.1, 95 + dusk * 0.5)

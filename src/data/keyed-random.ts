@@ -1,5 +1,5 @@
 /** A stream of random numbers. */
-export interface RandomStream {
+export interface KeyedRandom {
   /** Even over [from, to). */
   uniform(from?: number, to?: number): number
   /** Normal with mean 0 and variance 1; its last bits are those of the machine's logarithm and cosine. */
@@ -10,7 +10,7 @@ export interface RandomStream {
  * The stream that belongs to the given integer keys: the same keys give the same numbers, even ones on every machine, and in any
  * order of calls between streams. Each stream is xoshiro128** (Blackman and Vigna, 2018), its state hashed from the keys.
  */
-export function keyedRandom(...keys: readonly number[]): RandomStream {
+export function keyedRandom(...keys: readonly number[]): KeyedRandom {
   let hash = 0x9e3779b9
   for (const key of keys) {
     // Both halves of keys above 2^32.

@@ -5,7 +5,7 @@ import { readTar, type TarEntry } from '../formats/tar.ts'
 import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
 import { expandSparse, type SparseMap, storedBytes } from '../formats/tar-sparse.ts'
 import { MAX_MEMBER_BYTES, requireSafeName } from './archive-member.ts'
-import { type CaptionsBeside, isMetadata, stemOf } from './captions-beside.ts'
+import { type CaptionsBeside, isMetadata, withoutExtension } from './captions-beside.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { isHidden } from './image-labels.ts'
 import { labelOfCls, labelOfSample, parseSample, type SampleLabels, sampleLabelFile, sampleOf } from './webdataset.ts'
@@ -112,8 +112,8 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
     await input.close()
   }
   if (beside.size > 0) {
-    const stems = new Set(members.names.filter(isSampleImage).map(stemOf))
-    members.keep((name) => !beside.has(name) || !(isMetadata(name) || stems.has(stemOf(name))))
+    const stems = new Set(members.names.filter(isSampleImage).map(withoutExtension))
+    members.keep((name) => !beside.has(name) || !(isMetadata(name) || stems.has(withoutExtension(name))))
   }
   const places = members.places()
   const reader = (await isGzip(path)) ? new SequentialReader(path, places) : await RandomReader.open(path, places)

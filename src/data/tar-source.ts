@@ -1,7 +1,7 @@
 import { basename, extname } from 'node:path'
 import { FileFormatError } from '../formats/errors.ts'
 import { BESIDE } from './captions.ts'
-import { CaptionsBeside, isMetadata, joinCaptions, stemOf } from './captions-beside.ts'
+import { CaptionsBeside, isMetadata, joinCaptions, withoutExtension } from './captions-beside.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
 import {
@@ -100,8 +100,8 @@ function ignoredOf({ archive, captions, places, names }: Taken, isLabel: (name: 
   const taken = new Set(places)
   let stems: ReadonlySet<string> | undefined
   const isOfImage = (name: string): boolean => {
-    stems ??= new Set(names.map(stemOf))
-    return stems.has(stemOf(name))
+    stems ??= new Set(names.map(withoutExtension))
+    return stems.has(withoutExtension(name))
   }
   const holdsCaptions = (name: string): boolean =>
     captions?.mayHold(name) === true && (isMetadata(name) || isOfImage(name))

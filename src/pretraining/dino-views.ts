@@ -1,4 +1,4 @@
-import { keyedRandom, type RandomStream } from '../data/keyed-random.ts'
+import { type KeyedRandom, keyedRandom } from '../data/keyed-random.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
 import { toPlanes } from '../tensor/planes.ts'
 import {
@@ -70,13 +70,13 @@ function emptyViews(views: number, size: number, count: number): Views {
   return { pixels: new Uint8Array(views * count * 3 * size * size), views, size }
 }
 
-function changeColours({ data }: RgbImage, random: RandomStream): void {
+function changeColours({ data }: RgbImage, random: KeyedRandom): void {
   if (random.uniform() < PROBABILITY.jitter) jitter(data, random)
   if (random.uniform() < PROBABILITY.greyscale) toGreyscale(data)
 }
 
 /** The four changes in a random order. */
-function jitter(pixels: Uint8Array, random: RandomStream): void {
+function jitter(pixels: Uint8Array, random: KeyedRandom): void {
   const around = (range: number) => random.uniform(1 - range, 1 + range)
   const changes = [
     () => adjustBrightness(pixels, around(JITTER.brightness)),

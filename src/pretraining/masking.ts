@@ -1,4 +1,4 @@
-import type { RandomStream } from '../data/keyed-random.ts'
+import type { KeyedRandom } from '../data/keyed-random.ts'
 
 /** Which patches of a batch's images are seen, V of an image, and which are not, M of it. */
 export interface Masks {
@@ -27,7 +27,7 @@ export function maskCounts(patches: number, ratio: number): Pick<Masks, 'visible
 }
 
 /** A part of every image's patches to be masked, all choices of so many equally likely (MAE's random_masking). */
-export function randomMasks(batch: number, patches: number, ratio: number, random: RandomStream): Masks {
+export function randomMasks(batch: number, patches: number, ratio: number, random: KeyedRandom): Masks {
   const { visibleCount, maskedCount } = maskCounts(patches, ratio)
   const visible = new Int32Array(batch * visibleCount)
   const masked = new Int32Array(batch * maskedCount)

@@ -1,4 +1,4 @@
-import type { RandomStream } from '../data/keyed-random.ts'
+import type { KeyedRandom } from '../data/keyed-random.ts'
 import { mirror } from '../data/mirror.ts'
 import { resize } from '../data/resample.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
@@ -26,7 +26,7 @@ interface Box {
 const ATTEMPTS = 10
 
 /** `randomResizedCrop` of every image of a batch: u8 [count, 3, size, size]. */
-export function randomResizedCrops(images: ImageBatch, options: CropOptions, random: RandomStream): Uint8Array {
+export function randomResizedCrops(images: ImageBatch, options: CropOptions, random: KeyedRandom): Uint8Array {
   const length = 3 * options.size ** 2
   const out = new Uint8Array(images.count * length)
   for (let i = 0; i < images.count; i++) toPlanes(randomResizedCrop(images, i, options, random), out, i * length)
@@ -38,7 +38,7 @@ export function randomResizedCrop(
   images: ImageBatch,
   index: number,
   options: CropOptions,
-  random: RandomStream,
+  random: KeyedRandom,
 ): RgbImage {
   const { size } = options
   const box = drawBox(images.size, options, random)
@@ -48,7 +48,7 @@ export function randomResizedCrop(
   return resized
 }
 
-function drawBox(side: number, { area, aspect = [3 / 4, 4 / 3] }: CropOptions, random: RandomStream): Box {
+function drawBox(side: number, { area, aspect = [3 / 4, 4 / 3] }: CropOptions, random: KeyedRandom): Box {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const covered = side * side * random.uniform(...area)
     const ratio = Math.exp(random.uniform(Math.log(aspect[0]), Math.log(aspect[1])))
