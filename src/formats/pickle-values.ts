@@ -49,6 +49,15 @@ export class InertObject {
   }
 }
 
+/**
+ * What a message says of a value that is not what it should be. What a list holds is left out: lists that share their parts are short in a file
+ * and longer than memory when they are written out, and the reader has not checked them yet.
+ */
+export function spoken(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object'
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 40)) : String(value)
+}
+
 /** Objects that a later BUILD instruction fills, and how. Kept apart, so that the objects themselves are plain. */
 const builders = new WeakMap<object, (state: unknown) => void>()
 

@@ -1,6 +1,6 @@
 import { DTYPE_BYTES, type DType } from '../tensor/dtype.ts'
 import { inertGlobal, namespace, resolvePythonGlobal } from './pickle-globals.ts'
-import { PickleGlobal } from './pickle-values.ts'
+import { PickleGlobal, spoken } from './pickle-values.ts'
 import { STORAGE_CLASS, TORCH_DTYPES, TorchStorage, TorchTensor } from './torch-tensor.ts'
 
 /**
@@ -30,7 +30,7 @@ const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
     throw new TypeError('a tensor is built in a way that torch has not used since 0.4; save it again.')
   },
   'torch.Size': ([sizes]) => (sizes === undefined ? [] : requireArray(sizes)),
-  'torch.device': (parts) => parts.join(':'),
+  'torch.device': (parts) => parts.map(requireWord).join(':'),
   'torch.serialization._get_layout': ([name]) => name,
   // TorchScript's lists of one type.
   'torch.jit._pickle.build_intlist': ([list]) => requireArray(list),
@@ -112,7 +112,8 @@ function rebuildTensor([storage, offset, size, stride]: readonly unknown[], torc
   if (!(storage instanceof TorchStorage)) throw new TypeError('a tensor is rebuilt from something that is no storage.')
   const dtype = typeof torchDtype === 'string' ? TORCH_DTYPES.get(torchDtype.replace(/^torch\./, '')) : storage.dtype
   if (dtype === undefined) {
-    throw new TypeError(`a tensor has the dtype ${torchDtype ?? 'of no storage'}, which is not supported; convert it.`)
+    const named = typeof torchDtype === 'string' ? torchDtype : 'of no storage'
+    throw new TypeError(`a tensor has the dtype ${named}, which is not supported; convert it.`)
   }
   return new TorchTensor(storage, dtype, requireSizes(size), requireSizes(stride), requireSize(offset))
 }
@@ -140,6 +141,12 @@ function requireArray(value: unknown): unknown[] {
   throw new TypeError('something that must be a list or tuple is none.')
 }
 
+/** Text or a number: to join lists would write out all that they stand for. */
+function requireWord(value: unknown): string {
+  if (typeof value === 'string' || typeof value === 'number') return String(value)
+  throw new TypeError(`a part of a device's name is ${spoken(value)}.`)
+}
+
 function requireSizes(value: unknown): number[] {
   const sizes = requireArray(value)
   if (sizes.length > MAX_RANK) throw new RangeError(`a tensor has ${sizes.length} axes; at most ${MAX_RANK} are read.`)
@@ -148,5 +155,5 @@ function requireSizes(value: unknown): number[] {
 
 function requireSize(value: unknown): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
-  throw new RangeError(`a size, stride or offset of a tensor is ${String(value)}.`)
+  throw new RangeError(`a size, stride or offset of a tensor is ${spoken(value)}.`)
 }

@@ -2,6 +2,7 @@ import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import { FileFormatError } from './errors.ts'
 import { type PickleContext, readPickle } from './pickle.ts'
 import { TruncatedPickleError } from './pickle-input.ts'
+import { spoken } from './pickle-values.ts'
 import { RandomAccessFile } from './random-access-file.ts'
 import type { OpenedCheckpoint, TorchOpenOptions, TorchStorageReader } from './torch-archive.ts'
 import { loadTorchStorage, resolveTorchGlobal } from './torch-globals.ts'
@@ -89,7 +90,7 @@ function parsePickles(path: string, bytes: Uint8Array, options: TorchOpenOptions
   next(withoutObjects(path, 'the magic number'))
   const protocol = next(withoutObjects(path, 'the protocol version'))
   if (protocol !== PROTOCOL_VERSION) {
-    throw new FileFormatError(path, `its legacy protocol is ${String(protocol)}; ${PROTOCOL_VERSION} is the one read.`)
+    throw new FileFormatError(path, `its legacy protocol is ${spoken(protocol)}; ${PROTOCOL_VERSION} is the one read.`)
   }
   next(withoutObjects(path, 'the system description'))
   const value = next({

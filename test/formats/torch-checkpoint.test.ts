@@ -303,6 +303,10 @@ describe('views of a storage', () => {
 
 describe('hostile and damaged', () => {
   const data = { 'data/0': sixFloats }
+  /** Lists of the list before them twice: written out, memo 64 takes 2^64 times what the first does. */
+  const doubled = `(lp0\n${Array.from({ length: 64 }, (_, i) => `0(g${i}\ng${i}\nlp${i + 1}\n`).join('')}0`
+  const sizedBy = (size: string) =>
+    `ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI6\ntQI0\n(${size}\nt(I1\nttR.`
   test.each<[string, Uint8Array, Record<string, Uint8Array | string>, RegExp]>([
     ['os.system', Buffer.from("cos\nsystem\n(S'true'\ntR."), {}, /names "os\.system".*nothing of it was run/],
     ['a module of its own', Buffer.from('cmy.model\nNet\n)\x81.', 'latin1'), {}, /names "my\.model\.Net".*state_dict/],
@@ -339,6 +343,8 @@ describe('hostile and damaged', () => {
       data,
       /torch\.complex64, which is not supported/,
     ],
+    ['a device of 2^64 lists', Buffer.from(`${doubled}ctorch\ndevice\n(g64\ntR.`), {}, /device's name is a list/],
+    ['a size of 2^64 lists', Buffer.from(`${doubled}${sizedBy('g64')}`), data, /of a tensor is a list/],
     ['a byte order that is unknown', viewsPickle({}), { ...data, byteorder: 'middle' }, /byteorder is "middle"/],
     ['a pickle that is cut', viewsPickle({}).slice(0, -9), data, /data\.pkl ends in the middle/],
   ])('%s', async (_, pickle, entries, message) => {
@@ -364,6 +370,7 @@ describe('hostile and damaged', () => {
     ['a bare pickle', Buffer.from([0x80, 2, 0x4e, 0x2e]), /a bare pickle/],
     ['anything else', 'hello', /neither its zip format nor/],
     ['an archive of something else', Buffer.from('PK\x05\x06'.padEnd(22, '\0')), /no data\.pkl/],
+    ['a legacy file of 2^20 lists', `L${0x1950a86a20f9469cfc6cn}L\n.${doubled}g20\n.`, /legacy protocol is a list/],
   ])('%s is not a checkpoint, and the error says what it is', async (_, bytes, message) => {
     const path = join(temporaryFolder(), 'bad.pt')
     await writeFile(path, bytes)
