@@ -1,7 +1,9 @@
+import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import { elementAt, type HostTensor } from '../tensor/host-tensor.ts'
 import { dataViewOf } from './byte-order.ts'
 import { decodeNumpyArray, type NumpyDtype, numpyByteLength, parseNumpyDtype } from './numpy-dtype.ts'
 import { InertObject, PickleGlobal, withBuilder } from './pickle-values.ts'
+import { contiguousStride, toContiguous } from './strided.ts'
 
 /**
  * What of Python's and NumPy's own a checkpoint may name: containers, namespaces, paths and numbers. Each entry says what
@@ -42,7 +44,7 @@ const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
   'numpy.ndarray': unbuiltNumpyArray,
   'numpy.core.multiarray._reconstruct': unbuiltNumpyArray,
   'numpy.core.multiarray.scalar': ([dtype, bytes]) => numpyScalar(dtype, bytes),
-  'numpy.core.numeric._frombuffer': ([bytes, dtype, shape, order]) => numpyArray(dtype, shape, order === 'F', bytes),
+  'numpy.core.numeric._frombuffer': bufferedNumpyArray,
 }
 
 /** Other modules that the same things stood in, by version of Python and NumPy. */
@@ -84,12 +86,15 @@ export function namespace(): Map<unknown, unknown> {
   })
 }
 
-/** numpy.dtype, whose byte order comes by its state: (version, byte order, …). */
-class PickledNumpyDtype {
+/** numpy.dtype, whose byte order comes by its state: (version, byte order, …). By itself it is a name and no more. */
+class PickledNumpyDtype extends PickleGlobal {
   readonly #code: string
   #order = '<'
 
   constructor(code: string) {
+    super(`numpy.dtype('${code}')`, () => {
+      throw new TypeError('an object is built from something that is not a class.')
+    })
     this.#code = code
     withBuilder(this, (state) => {
       const order = Array.isArray(state) ? state[1] : undefined
@@ -125,6 +130,25 @@ function numpyArray(dtype: unknown, shape: unknown, fortranOrder: boolean, conte
     throw new RangeError(`a NumPy array of shape [${sizes}] has ${bytes.length} bytes instead of ${expected}.`)
   }
   return decodeNumpyArray(numpy, sizes, fortranOrder, bytes.slice())
+}
+
+/**
+ * (bytes, dtype, shape, order[, axes]): how protocol 5 keeps an array. Of one whose axes are permuted (order 'K', NumPy 2.3 and later) these are
+ * the row-major array behind it, and which of its axes come first (numpy/_core/numeric.py, `_frombuffer`).
+ */
+function bufferedNumpyArray([bytes, dtype, shape, order, axes]: readonly unknown[]): HostTensor {
+  if (order === 'C' || order === 'F') return numpyArray(dtype, shape, order === 'F', bytes)
+  const behind = numpyArray(dtype, shape, false, bytes)
+  const permutation = order === 'K' && Array.isArray(axes) ? axes.map(toNumber).map(Number) : []
+  const rank = behind.shape.length
+  if (permutation.length !== rank || !behind.shape.every((_, axis) => permutation.includes(axis))) {
+    throw new TypeError('the axes of a NumPy array are damaged.')
+  }
+  const stride = contiguousStride(behind.shape)
+  const permuted = (sizes: readonly number[]) => permutation.map((axis) => sizes[axis]!)
+  const sizes = permuted(behind.shape)
+  const data = toContiguous(behind.data, sizes, permuted(stride), DTYPE_BYTES[behind.dtype])
+  return { dtype: behind.dtype, shape: sizes, data }
 }
 
 function numpyScalar(dtype: unknown, content: unknown): number | bigint | boolean {

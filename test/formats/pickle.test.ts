@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
 import { readPickle } from '../../src/formats/pickle.ts'
 import { resolvePythonGlobal } from '../../src/formats/pickle-globals.ts'
+import { PickleGlobal } from '../../src/formats/pickle-values.ts'
 import { PickleWriter } from '../../src/formats/pickle-writer.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 // pickle.dumps of CPython 3.11 and NumPy 1.24.
@@ -103,6 +104,50 @@ describe('what Python writes', () => {
       ['u4', 'i64', [2], [1, 2 ** 32]],
       ['half', 'f16', [1], [1.5]],
     ])
+  })
+
+  /** pickle.dumps of NumPy 2.4: float32 0 to 23 of [2, 3, 4] by axes (1, 0, 2), and uint16 0 to 11 of [2, 3, 2] by (0, 2, 1). */
+  const permuted = Buffer.from(
+    'gAWVSwEAAAAAAAB9lCiMAWGUjBNudW1weS5fY29yZS5udW1lcmljlIwLX2Zyb21idWZmZXKUk5QolmAAAAAAAAAAAAAAAAAAgD8AAABAAABAQAAAgEAAAKBAAADAQAAA4EAAAABBAAAQQQAAIEEAADBBAABAQQAAUEEAAGBBAABwQQAAgEEAAIhBAACQQQAAmEEAAKBBAACoQQAAsEEAALhBlIwFbnVtcHmUjAVkdHlwZZSTlIwCZjSUiYiHlFKUKEsDjAE8lE5OTkr/////Sv////9LAHSUYksCSwNLBIeUjAFLlEsBSwBLAoeUdJRSlIwBYpRoBCiWGAAAAAAAAAAAAAEAAgADAAQABQAGAAcACAAJAAoACwCUaAiMAnUylImIh5RSlChLA2gMTk5OSv////9K/////0sAdJRiSwJLA0sCh5RoD0sASwJLAYeUdJRSlHUu',
+    'base64',
+  )
+
+  test('arrays whose axes are permuted, which protocol 5 keeps as the row-major ones behind them', () => {
+    const value = load(permuted) as Map<string, never>
+    const arrays = ['a', 'b'].map((name) => {
+      const { dtype, shape } = value.get(name)!
+      return [dtype, shape, [...toFloat32(value.get(name)!)]]
+    })
+    const rows = [0, 12, 4, 16, 8, 20].flatMap((first) => [first, first + 1, first + 2, first + 3])
+    expect(arrays).toEqual([
+      ['f32', [3, 2, 4], rows],
+      ['i32', [2, 2, 3], [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]],
+    ])
+  })
+
+  test.each<[string, Buffer]>([
+    ['too few', assemble('K', 1, 'K', 0, 'N0', 0x86)],
+    ['twice the same', assemble('K', 1, 'K', 1, 'K', 2, 0x87)],
+    ['one that is not there', assemble('K', 1, 'K', 3, 'K', 2, 0x87)],
+    ['no list', assemble('K', 1, '0K', 0, '0K', 2)],
+  ])('permuted axes, %s, are refused', (_, axes) => {
+    const bytes = Buffer.from(permuted)
+    axes.copy(bytes, bytes.indexOf(assemble('K', 1, 'K', 0, 'K', 2, 0x87)))
+    expect(() => load(bytes)).toThrow('the axes of a NumPy array are damaged')
+  })
+
+  test('a dtype of NumPy by itself is a name', () => {
+    const value = load(
+      Buffer.from(
+        'gAJ9cQAoWAEAAABkcQFjbnVtcHkKZHR5cGUKcQJYAgAAAGY0cQOJiIdxBFJxBShLA1gBAAAAPHEGTk5OSv////9K/////0sAdHEHYlgBAAAAeHEISwF1Lg==',
+        'base64',
+      ),
+    ) as Map<string, unknown>
+    expect([...value]).toEqual([
+      ['d', expect.objectContaining({ name: "numpy.dtype('f4')" })],
+      ['x', 1],
+    ])
+    expect(value.get('d')).toBeInstanceOf(PickleGlobal)
   })
 
   test.each<[string, Buffer, unknown]>([
