@@ -19,12 +19,15 @@ const LEAST_SECONDS = 20
 /** After the end of a step that was killed, for what it had started to end too. */
 const GRACE_SECONDS = 5
 
-/** Runs a command with a limit; everything that it says goes to the log too. Its children end with it. */
+/** What ends a session from outside. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP']
+
+/** Runs a command with a limit; everything that it says goes to the log too. Its children end with it, and it with the session. */
 function execute({ command: [program, ...args], limit, env }, log) {
   return new Promise((done) => {
     const began = performance.now()
     let [stdout, stderr, timedOut] = ['', '', false]
-    // A group of its own, so that what it has started can be ended with it.
+    // A group of its own, so that what it has started can be ended with it. A terminal's Ctrl-C does not reach it there.
     const child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
@@ -37,6 +40,12 @@ function execute({ command: [program, ...args], limit, env }, log) {
         // It has ended by itself.
       }
     }
+    const onSignal = (signal) => {
+      endGroup()
+      for (const own of SIGNALS) process.off(own, onSignal)
+      process.kill(process.pid, signal)
+    }
+    for (const signal of SIGNALS) process.on(signal, onSignal)
     const timer = setTimeout(() => {
       timedOut = true
       endGroup()
@@ -53,6 +62,7 @@ function execute({ command: [program, ...args], limit, env }, log) {
     const end = (code, said) => {
       clearTimeout(timer)
       clearTimeout(grace)
+      for (const signal of SIGNALS) process.off(signal, onSignal)
       child.stdout.destroy()
       child.stderr.destroy()
       done({ code, timedOut, stdout, stderr: said ?? stderr, seconds: (performance.now() - began) / 1000 })

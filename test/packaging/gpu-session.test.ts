@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -55,6 +56,8 @@ const js = (name: string, code: string, more: Partial<Step> = {}): Step => {
   return { name, group: 'a', command: [process.execPath, '-e', code], limit: 30, ...more }
 }
 
+const hasEnded = (pid: number) => !existsSync(`/proc/${pid}`) || / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+
 describe('a session', () => {
   let out: string
   beforeEach(() => {
@@ -104,9 +107,22 @@ describe('a session', () => {
     expect(outcome!.status).toBe('timed out')
     const child = Number(outcome!.said)
     expect(child).toBeGreaterThan(1)
-    await expect
-      .poll(() => !existsSync(`/proc/${child}`) || / Z /.test(readFileSync(`/proc/${child}/stat`, 'utf8')))
-      .toBe(true)
+    await expect.poll(() => hasEnded(child)).toBe(true)
+  })
+
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('that %s ends takes its step along', async (signal) => {
+    const step = js('endless', 'console.log(process.pid); setInterval(() => {}, 1000)')
+    const code = `
+      import { runSession } from ${JSON.stringify(pathToFileURL(join(ROOT, 'scripts/gpu-session.mjs')).href)}
+      await runSession(${JSON.stringify([step])}, { out: ${JSON.stringify(out)}, say() {} })`
+    const session = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: 'ignore' })
+    const ended = once(session, 'exit')
+    const log = join(out, 'session.log')
+    const stepsPid = () => Number(existsSync(log) && readFileSync(log, 'utf8').match(/^\d+$/m)?.[0])
+    await expect.poll(stepsPid).toBeGreaterThan(1)
+    session.kill(signal)
+    expect(await ended).toEqual([null, signal])
+    await expect.poll(() => hasEnded(stepsPid())).toBe(true)
   })
 
   test.each([
