@@ -45,6 +45,17 @@ describe('compareTensors', () => {
     expect(compare(a, b, atol, rtol)).toMatchObject({ passed, ratio })
   })
 
+  test.each<[string, HostTensor, HostTensor]>([
+    ['a NaN', f32(1, nan), f32(1, 2)],
+    ['an infinity', f32(1, infinity), f32(1, 2)],
+  ])('%s is told by its place, whatever it does to the mean', (_, a, b) => {
+    for (const rules of [{}, { meanBelow: 1 }]) {
+      const compared = compare(a, b, 1e9, 0, rules)
+      expect(compared).toMatchObject({ passed: false, worstIndex: [1], expected: 2 })
+      expect(compared.problem).toBeUndefined()
+    }
+  })
+
   test.each([
     ['shape', f32(1, 2), tensor('f32', Float32Array.of(1, 2), [2, 1]), 'its shape is [2], expected [2,1]'],
     ['rank', f32(1), tensor('f32', Float32Array.of(1), []), 'its shape is [1], expected []'],
