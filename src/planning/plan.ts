@@ -8,6 +8,7 @@ import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { autoencoderOfName, latentsOf } from '../models/autoencoder-architecture.ts'
 import { tokenGrid } from '../models/transformer-config.ts'
+import { native } from '../native.ts'
 import { memoryStats } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -132,6 +133,15 @@ export interface TrainingPlan {
   readonly evaluations: Recipe['evaluations']
 }
 
+/** What is said of a GPU would be left out without a word of a plan for a CPU. */
+function requireNoGpu({ gpu, gpus = 1, shareOfPeak }: PlanOptions): void {
+  if (gpus > 1) throw new Error('A CPU trains in one process, which uses all cores; leave the number of GPUs out.')
+  if (gpu !== undefined) throw new Error(`The plan is for a CPU; leave the GPU out (${gpu}).`)
+  if (shareOfPeak !== undefined) {
+    throw new Error("A CPU's speed is taken from measurements; leave the share of a GPU's peak out.")
+  }
+}
+
 /**
  * Plans a recipe: builds its model, encoders and optimizer at full size on the planning device, makes a step there, and says what that
  * takes. Needs neither the device nor the data, takes no memory worth speaking of, and loads the addon only to ask for this machine's memory,
@@ -142,9 +152,7 @@ export interface TrainingPlan {
 export async function planTraining(options: PlanOptions): Promise<TrainingPlan> {
   parseConfiguration(optionsSchema(), options, 'the options of plan')
   const { device = 'cuda', shareOfPeak, gpus: processes = 1 } = options
-  if (device === 'cpu' && processes > 1) {
-    throw new Error('A CPU trains in one process, which uses all cores; leave the number of GPUs out.')
-  }
+  if (device === 'cpu') requireNoGpu(options)
   const recipe = await readRecipe(options.recipe)
   const where = device === 'cuda' ? 'cuda:0' : 'cpu'
   const gpu = gpuOf(options.gpu ?? 'H100')
@@ -168,7 +176,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data, { captions })
   const autoencoder = autoencoderOf(recipe)
   const data = autoencoder ? images.encoded({ name: autoencoder.name, ...latentsOf(autoencoder.architecture) }) : images
-  const threads = availableParallelism()
+  const threads = device === 'cuda' ? availableParallelism() : native().cpuInfo().threads
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : memoryStats('cpu').limitBytes
   const models = await statedModels(training.encoders)
   const notices: string[] = []

@@ -1,5 +1,6 @@
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { NpzFile } from '../../src/formats/npz.ts'
@@ -238,6 +239,17 @@ describe('prepare, train, sample, report', () => {
     ])
     expect(await readFile(inWork('both.html'), 'utf8')).toMatch(/^<!doctype html>/i)
   })
+})
+
+test('a plan for this CPU counts the threads that a training would have', async () => {
+  const recipe = fileURLToPath(new URL('../../recipes/sit-b-2-repa.jsonc', import.meta.url))
+  const text = `
+    import { planTraining } from './dist/planning/plan.js'
+    const plan = { recipe: ${JSON.stringify(recipe)}, device: 'cpu', batch: 2, measurements: [] }
+    console.log((await planTraining(plan)).machine.threads)`
+  for (const threads of ['1', '3']) {
+    expect(await program.script(text, { REPA_THREADS: threads })).toMatchObject({ status: 0, stdout: `${threads}\n` })
+  }
 })
 
 describe('demo', () => {

@@ -22,9 +22,8 @@ export const planCommand = defineCommand({
     gpu: {
       type: 'enum',
       values: GPU_NAMES,
-      default: 'H100',
       placeholder: 'NAME',
-      description: `the GPU to plan for, which need not be here: ${GPU_NAMES.join(', ')}`,
+      description: `the GPU to plan for, which need not be here: ${GPU_NAMES.join(', ')} [H100]`,
     },
     gpus: { type: 'integer', min: 1, description: 'how many share every batch, a process each [1]' },
     batch: { type: 'integer', min: 1, description: "images a step [the recipe's]" },

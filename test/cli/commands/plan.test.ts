@@ -107,6 +107,11 @@ test.each([
     ['--gpus', '2', '--device', 'cpu'],
     'A CPU trains in one process, which uses all cores; leave the number of GPUs out.',
   ],
+  [['--gpu', 'A10', '--device', 'cpu'], 'The plan is for a CPU; leave the GPU out (A10).'],
+  [
+    ['--share-of-peak', '0.4', '--device', 'cpu'],
+    "A CPU's speed is taken from measurements; leave the share of a GPU's peak out.",
+  ],
 ])('%j is refused', async (words, message) => {
   expect(await repa('plan', 'sit-b-2-repa', ...words)).toMatchObject({ status: 1, stderr: `repa plan: ${message}\n` })
 })
