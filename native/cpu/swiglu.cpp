@@ -34,15 +34,15 @@ void forward(ThreadPool& pool, const SwigluForwardArgs& args) {
 }
 
 // dx1 = dOut * x2 * silu'(x1), dx2 = dOut * silu(x1), with one sigmoid s for both:
-// silu = x1 s, silu' = s (1 + x1 (1 - s)).
+// silu = x1 s, silu' = s (1 + x1 (1 - s)), where 1 - s is not subtracted: of large x1 hardly a digit would be left.
 struct InputGradient {
   Vec dx1;
   Vec dx2;
 
   InputGradient(Vec x1, Vec x2, Vec dOut) {
-    const Vec s = sigmoid(x1);
-    dx1 = dOut * x2 * (s * (1.0f + x1 * (1.0f - s)));
-    dx2 = dOut * (x1 * s);
+    const SigmoidPair p = sigmoidPair(x1);
+    dx1 = dOut * x2 * (p.s * (1.0f + x1 * p.oneMinus));
+    dx2 = dOut * (x1 * p.s);
   }
 };
 
