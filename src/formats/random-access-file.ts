@@ -1,3 +1,5 @@
+import { constants as bufferLimits } from 'node:buffer'
+import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { FileAccessError, FileFormatError } from './errors.ts'
 
@@ -25,7 +27,8 @@ export class RandomAccessFile {
   static async open(path: string): Promise<RandomAccessFile> {
     let handle: FileHandle | undefined
     try {
-      handle = await open(path, 'r')
+      // Of a pipe that nobody writes to, opening would wait for somebody; to a file it makes no difference.
+      handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
       const stat = await handle.stat()
       if (stat.isDirectory()) throw Object.assign(new Error('it is a directory'), { code: 'EISDIR' })
       if (!stat.isFile()) throw new Error('it is not a regular file')
@@ -41,6 +44,14 @@ export class RandomAccessFile {
     if (offset + length > this.size) {
       const missing = offset + length - this.size
       throw new FileFormatError(this.path, `the file is truncated: ${missing} bytes are missing at its end.`)
+    }
+    if (length > bufferLimits.MAX_LENGTH) {
+      const most = `Node ${process.version} holds ${bufferLimits.MAX_LENGTH} bytes at once`
+      throw new FileAccessError(
+        'read',
+        this.path,
+        new Error(`${most}, and ${length} are needed; a newer one holds more`),
+      )
     }
     // Not zeroed first: every byte is read over, or this throws.
     const target = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)

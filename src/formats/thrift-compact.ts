@@ -21,7 +21,7 @@ export type ThriftValue = boolean | number | bigint | Uint8Array | readonly Thri
 /** A struct's fields by their numbers. */
 export type ThriftStruct = ReadonlyMap<number, ThriftValue>
 
-/** Structs within structs; what Parquet declares has five. */
+/** Structs and lists within structs; what Parquet declares has eight. */
 const MAX_DEPTH = 16
 
 /** The struct that begins at a byte, and where it ends. @throws RangeError where it is damaged, or has a map, a set or a UUID. */
@@ -71,14 +71,18 @@ export function readThriftStruct(bytes: Uint8Array, begin: number): { readonly s
         return bytes.subarray(from, from + length)
       }
       case TYPE.list:
-        return list(depth)
+        return list(depth + 1)
       case TYPE.struct:
         return fields(depth + 1)
       default:
         throw new RangeError(`a field has the type ${type}`)
     }
   }
+  const requireDepth = (depth: number): void => {
+    if (depth > MAX_DEPTH) throw new RangeError(`it has structs and lists within each other, more than ${MAX_DEPTH}`)
+  }
   const list = (depth: number): readonly ThriftValue[] => {
+    requireDepth(depth)
     const head = bytes[advance(1)]!
     const count = head >> 4 === 15 ? Number(varint(32)) : head >> 4
     const type = head & 15
@@ -89,7 +93,7 @@ export function readThriftStruct(bytes: Uint8Array, begin: number): { readonly s
     return values
   }
   const fields = (depth: number): ThriftStruct => {
-    if (depth > MAX_DEPTH) throw new RangeError(`it has structs within structs, more than ${MAX_DEPTH}`)
+    requireDepth(depth)
     const struct = new Map<number, ThriftValue>()
     for (let field = 0; ; ) {
       const head = bytes[advance(1)]!

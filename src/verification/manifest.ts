@@ -66,7 +66,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const manifest = parseConfiguration(manifestSchema, parseJson(text, path), path)
   const seen = new Set<string>()
   for (const file of manifest.cases.flatMap(({ files }) => Object.keys(files))) {
-    // Nothing that a manifest names may lie elsewhere.
+    // What a manifest lists lies below it; others' weights, which arguments name, need not.
     if (/^[/\\]|^[a-z]:|\\/i.test(file) || file.split('/').includes('..')) {
       throw new Error(`${path} lists the file ${JSON.stringify(file)}; a path must stay below the manifest's folder.`)
     }

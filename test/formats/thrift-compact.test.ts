@@ -41,7 +41,12 @@ describe('readThriftStruct', () => {
     ['bytes beyond the end', [0x18, 9, 1, 0], 'it ends in the middle of a field'],
     ['a list beyond the end', [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x0f, 1], 'it ends in the middle of a field'],
     ['a map', [0x1b, 0, 0], 'a field has the type 11'],
-    ['structs without end', Array<number>(20).fill(0x1c), 'it has structs within structs, more than 16'],
+    ['structs without end', Array<number>(20).fill(0x1c), 'it has structs and lists within each other, more than 16'],
+    [
+      'lists without end',
+      Array<number>(200_000).fill(0x19),
+      'it has structs and lists within each other, more than 16',
+    ],
   ])('refuses %s', (_, bytes, message) => {
     expect(() => readThriftStruct(Uint8Array.from(bytes), 0)).toThrow(new RangeError(message))
   })

@@ -1,7 +1,12 @@
 /** What a program without types may give the writers and readers: an error before anything is written, never a file that nothing can read. */
+import { constants } from 'node:buffer'
+import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { FileAccessError } from '../../src/formats/errors.ts'
+import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
@@ -74,5 +79,27 @@ test('a checkpoint reads its own tensors alone, and is asked by an array of keys
   await expect(first.read('w' as never)).rejects.toThrow(/expected one of its tensors, as stateDict\(\) gives them/)
   expect(() => first.stateDict('w' as never)).toThrow(
     /the path of a state dict: the value is "w": expected an array of keys/,
+  )
+})
+
+test('a pipe that nobody writes to is refused, not waited for', async () => {
+  const pipe = join(temporaryFolder(), 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const refused = new FileAccessError('read', pipe, new Error('it is not a regular file'))
+  await expect(SafetensorsFile.open(pipe)).rejects.toThrow(refused)
+  await expect(TorchCheckpoint.open(pipe)).rejects.toThrow(refused)
+})
+
+test.skipIf(constants.MAX_LENGTH > 2 ** 40)('more bytes than this Node holds at once are refused by name', async () => {
+  const path = join(temporaryFolder(), 'large.safetensors')
+  const floats = constants.MAX_LENGTH / 4 + 1
+  const header = Buffer.from(JSON.stringify({ a: { dtype: 'F32', shape: [floats], data_offsets: [0, 4 * floats] } }))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(header.length))
+  await writeFile(path, Buffer.concat([length, header]))
+  await truncate(path, 8 + header.length + 4 * floats)
+  await using file = await SafetensorsFile.open(path)
+  await expect(file.read('a')).rejects.toThrow(
+    `Cannot read ${path}: Node ${process.version} holds ${constants.MAX_LENGTH} bytes at once, and ${4 * floats} are needed`,
   )
 })
