@@ -97,14 +97,19 @@ function ofDecoding(
   { model: { config }, latentStatistics, autoencoderStatistics }: LoadedModel,
   autoencoder: Autoencoder | undefined,
 ): string[] {
-  if (!autoencoder) {
-    return config.channels === 3
+  const told = latentStatistics ?? autoencoderStatistics
+  if (!autoencoder && config.channels === 3) {
+    return told === undefined || told === statisticsDigest(undefined)
       ? []
       : [
-          `The model makes latents and there is no --autoencoder: the images are ${previewOf(config.channels)}${latents === false ? '' : '; the latents go to latents.npz'}.`,
+          'The model was trained on latents, which have statistics, and there is no --autoencoder: their three channels are shown as if they were colours.',
         ]
   }
-  const told = latentStatistics ?? autoencoderStatistics
+  if (!autoencoder) {
+    return [
+      `The model makes latents and there is no --autoencoder: the images are ${previewOf(config.channels)}${latents === false ? '' : '; the latents go to latents.npz'}.`,
+    ]
+  }
   const isOfOthers = told !== undefined && statisticsDigest(autoencoder.statistics) !== told
   return [
     ...(isOfOthers

@@ -47,6 +47,13 @@ export async function openAutoencoder(
   const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })
   try {
     requireDecodes(autoencoder, data, file)
+    const side = data.latentShape[1] * autoencoder.downsampling
+    if (data.hasImages && side !== data.imageSize) {
+      onNotice?.(
+        `The latents in ${data.path} are of images of ${data.imageSize} pixels, and the autoencoder ${file} makes ${side} of them: it is another ` +
+          'than made them.',
+      )
+    }
     const told = await preparedStatistics(data)
     if (told !== undefined && told !== statisticsDigest(autoencoder.statistics)) {
       // No refusal: of one RAE diffusers' file and its authors' have statistics that differ by roundings.

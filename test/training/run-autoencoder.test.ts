@@ -32,6 +32,18 @@ test.each([
   expect(notices).toEqual(isSaid ? [expect.stringContaining('do not have the same statistics')] : [])
 })
 
+test('of prepared latents that another autoencoder would make images of another size of, it is said', async () => {
+  using maker = await loadAutoencoder(await autoencoderWith(undefined, 1, 2), { device: 'cpu' })
+  const data = await Dataset.open(await prepared(16, maker))
+  const notices: string[] = []
+  const file = await autoencoderWith(undefined)
+  const options = { device: 'cpu', onNotice: (sentence: string) => notices.push(sentence) } as const
+  using _autoencoder = await openAutoencoder(trainingSchema.parse({ autoencoder: file }), data, options)
+  expect(notices).toEqual([
+    expect.stringContaining(`are of images of 16 pixels, and the autoencoder ${file} makes 8 of them`),
+  ])
+})
+
 async function opened(data: Dataset, autoencoder: string) {
   return await openAutoencoder(trainingSchema.parse({ autoencoder }), data, { device: 'cpu' })
 }

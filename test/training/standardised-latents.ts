@@ -19,10 +19,15 @@ export async function latentsWith(statistics: LatentStatistics | undefined, chan
   return folder
 }
 
-/** `scale`: what its config.json says, where it has no statistics. */
-export async function autoencoderWith(statistics: LatentStatistics | undefined, scale = 1): Promise<string> {
+/** `scale`: what its config.json says, where it has no statistics. Its latents have half the side for each block but the first. */
+export async function autoencoderWith(
+  statistics: LatentStatistics | undefined,
+  scale = 1,
+  blocks = 1,
+): Promise<string> {
   const folder = temporaryFolder()
-  const config = autoencoderKLConfigSchema.parse({ blockChannels: [32], layersPerBlock: 1, latentChannels: CHANNELS })
+  const blockChannels = Array<number>(blocks).fill(32)
+  const config = autoencoderKLConfigSchema.parse({ blockChannels, layersPerBlock: 1, latentChannels: CHANNELS })
   using model = AutoencoderKL.fromConfig(config, 'cpu')
   const tensors = [...randomState(model)].map(([name, tensor]) => ({ name, ...tensor }))
   await writeSafetensors(join(folder, 'vae.safetensors'), tensors)

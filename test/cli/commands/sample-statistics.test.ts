@@ -33,16 +33,21 @@ async function isSaidOf(
     writeFileSync(file, JSON.stringify({ ...rest, training: { ...old, steps: 2 } }))
     await train({ data, out, configuration: { steps: 2 }, resume: true, device: 'cpu' })
   }
+  const said = await saidOfSampling(out, '--autoencoder', await autoencoderWith(own))
+  return said.includes('do not have the same statistics')
+}
+
+async function saidOfSampling(checkpoint: string, ...more: string[]): Promise<string> {
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
-  const words = ['sample', '--checkpoint', out, '--out', join(folder, 'samples'), '--num', '1', '--steps', '1']
-  const status = await dispatch([...words, '--autoencoder', await autoencoderWith(own)], {
+  const words = ['sample', '--checkpoint', checkpoint, '--out', join(temporaryFolder(), 'samples'), '--num', '1']
+  const status = await dispatch([...words, '--steps', '1', ...more], {
     stdout,
     stderr,
     env: {},
     signal: new AbortController().signal,
   })
   expect(status).toBe(0)
-  return stderr.text.includes('do not have the same statistics')
+  return stderr.text
 }
 
 test.each([
@@ -76,4 +81,15 @@ test.each(OF_AUTOENCODERS)('of latents that a run makes: %s', async (_, maker, o
 test('a run on prepared latents that tells nothing goes on, and tells it from then on', async () => {
   using autoencoder = await loadAutoencoder(await autoencoderWith(ONE), { device: 'cpu' })
   expect(await isSaidOf(OTHER, await prepared(8, autoencoder), {}, 'untold')).toBe(true)
+})
+
+test.each([
+  ['standardised', { mean: new Float32Array(3), std: new Float32Array(3).fill(2) }, true],
+  ['as they are, which may be pixels', undefined, false],
+])('latents of three channels, %s, are no pixels without their decoder', async (_, statistics, isSaid) => {
+  const out = join(temporaryFolder(), 'run')
+  const configuration = { model: MODEL, batch: 2, steps: 1, samples: { count: 1, steps: 1 } }
+  await train({ data: await latentsWith(statistics, 3), out, configuration, device: 'cpu' })
+  const said = await saidOfSampling(out)
+  expect(said.includes('three channels are shown as if they were colours')).toBe(isSaid)
 })
