@@ -224,6 +224,11 @@ async function addToSet(
     }
     const work = encodingWork(info, request, state.latents)
     await world.agree<EncodingWork | null>(work)
+    if (request.latents?.tile !== undefined) {
+      onNotice?.(
+        `Images are encoded in blended tiles of ${request.latents.tile} latent elements, each normalised by its own statistics: not exactly what the whole would give.`,
+      )
+    }
     await encodePrepared(prepared, work, { out, latents, features, grid, world, journal, signal, onProgress, onNotice })
     const cached = new Map([...info.features, ...request.features].map((settings) => [settings.encoder, settings]))
     // Through the schema, in whose order the file has it.

@@ -260,16 +260,27 @@ describe('latents of an autoencoder that tells its weights', () => {
     expect(mixed.latentStatistics).toBeUndefined()
   })
 
+  test.each([
+    [4, []],
+    [2, [expect.stringMatching(/^Images are encoded in blended tiles of 2 latent elements, .*: not exactly/)]],
+  ])('tiles of %i are told and said where its latents are wider', async (tile, notices) => {
+    const said: string[] = []
+    const options = asked({ ...ours, tile }, { onNotice: (sentence) => void said.push(sentence) })
+    const info = await prepareDataset(options)
+    expect(said).toEqual(notices)
+    expect(info.latents!.tile).toBe(notices.length > 0 ? tile : undefined)
+  })
+
   test('tiles as wide as its latents are none', async () => {
     const options = asked({ ...ours, tile: 4 })
     const info = await prepareDataset(options)
-    expect(info.latents).not.toHaveProperty('tile')
     expect(await prepareDataset({ ...options, latents: ours })).toEqual(info)
   })
 
   test('are told from what an older version recorded by name alone in no other way, and that is said', async () => {
     const said: string[] = []
-    const onNotice = (sentence: string): void => void said.push(sentence)
+    // But for what tiles do.
+    const onNotice = (sentence: string): void => void (/ tiles /.test(sentence) || said.push(sentence))
     const options = asked(blockMoments, { onNotice })
     await interrupt(options)
     const notice = `'${options.out}' records the autoencoder of its latents by name alone, 'block-moments': that of now is taken to be the same, and whether its weights are cannot be told.`
