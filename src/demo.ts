@@ -115,7 +115,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   await drawDataset(data, { perClass: IMAGES_PER_CLASS, seed, signal })
   await drawDataset(heldOut, { perClass: SAMPLES_PER_CLASS, seed: seed + 1, signal })
 
-  onPhase?.(`training a small SiT with REPA (encoder: ${ENCODER}) for ${minutes} minutes`)
+  onPhase?.(`training a small SiT with REPA (encoder: ${ENCODER}) for ${minutes} minute${minutes === 1 ? '' : 's'}`)
   const seconds = minutes * 60
   const time = new AbortController()
   const either = signal ? AbortSignal.any([signal, time.signal]) : time.signal

@@ -38,7 +38,8 @@ export const SAMPLE_OPTIONS = {
   eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
   cfgScale: {
     type: 'number',
-    description: 'guidance scale, above 1; 1: none [1.8; 1.5 of a DiT, 2 of a model of text]',
+    description:
+      'guidance scale, above 1; 1: none [1.8; 1.5 of a DiT, 2 of a model of text; with --guide it must be given]',
   },
   clsCfgScale: {
     type: 'number',

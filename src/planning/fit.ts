@@ -113,7 +113,9 @@ export async function chooseRecomputation({ onNotice, ...request }: FitRequest):
   const { configuration, device, processes } = request
   const gpu = gpuOf(device)
   // Processes on a CPU share the machine's memory; a GPU is one process's.
-  const room = gpu ? memoryStats(device).limitBytes - RESERVED_BYTES : memoryStats(device).limitBytes / processes
+  const room = gpu
+    ? Math.max(0, memoryStats(device).limitBytes - RESERVED_BYTES)
+    : memoryStats(device).limitBytes / processes
   const options = { ...request, statedModels: await statedModels(configuration.encoders), machine: machineOf(device) }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
