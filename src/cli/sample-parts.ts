@@ -102,7 +102,7 @@ function ofDecoding(
     return told === undefined || told === statisticsDigest(undefined)
       ? []
       : [
-          'The model was trained on latents, which have statistics, and there is no --autoencoder: their three channels are shown as if they were colours.',
+          'The model was trained on latents, which have statistics, and there is no --autoencoder: their three channels are shown as if they were colours; name the autoencoder that made them.',
         ]
   }
   if (!autoencoder) {
