@@ -186,8 +186,8 @@ export class PageChart implements GroupedChart {
     // Where it must lie on the rule it leaves the half in which most of the values are.
     const heights = readings.map(({ y }) => positionOn(this.#plot!.y, y))
     tip.classList.toggle('low', !isFitting && heights.filter((height) => height > 0.5).length * 2 > heights.length)
-    // Moved, not placed: for that the layout would be made once more.
-    tip.style.transform = `translateX(${Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside))}px)`
+    // Moved, not placed: for that the layout would be made once more. By whole pixels, or its text would be blurred.
+    tip.style.transform = `translateX(${Math.round(Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside)))}px)`
   }
 
   #format(value: number): string {
