@@ -30,8 +30,7 @@ enum class Sees { allTokens, earlierTokens };
 
 std::array<Tensor, 2> forward(const char* op, const Tensor& qkv, int64_t heads, bool keepLse, Sees sees) {
   const bool causal = sees == Sees::earlierTokens;
-  const int64_t d = headDim(op, "qkv", qkv, heads);
-  require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
+  const int64_t d = attentionHeadDim(op, "qkv", qkv, heads);
   const Tensor o = Tensor::empty(qkv.device(), {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype(), op);
   Tensor lse;
   if (keepLse) lse = Tensor::empty(qkv.device(), {qkv.size(0), heads, qkv.size(1)}, DType::f32, op);
@@ -62,8 +61,7 @@ Tensor causalAttention(const Tensor& qkv, int64_t heads) { return forward("causa
 Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
                          bool accumulate) {
   const char* op = "attentionBackward";
-  const int64_t d = headDim(op, "qkv", qkv, heads);
-  require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
+  const int64_t d = attentionHeadDim(op, "qkv", qkv, heads);
   requireShape(op, "o", o, {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype());
   requireShape(op, "dO", dO, o.shape(), qkv.dtype());
   requireShape(op, "lse", lse, {qkv.size(0), heads, qkv.size(1)});

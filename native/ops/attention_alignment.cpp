@@ -12,11 +12,9 @@ namespace repa::ops {
 std::array<Tensor, 2> attentionAlignmentLoss(const Tensor& qkv, int64_t heads, const Tensor& teacher, int64_t teacherHeads, int64_t aligned,
                                              double weight, const std::optional<Tensor>& state, bool wantGradient) {
   const char* op = "attentionAlignmentLoss";
-  const int64_t d = headDim(op, "qkv", qkv, heads);
+  const int64_t d = attentionHeadDim(op, "qkv", qkv, heads);
   requireDType(op, "teacher", teacher, qkv.dtype());
-  const int64_t e = headDim(op, "teacher", teacher, teacherHeads);
-  for (const auto& [name, columns] : {std::pair{"qkv", d}, {"teacher", e}})
-    require(columns >= 1 && columns <= 128, op, "head_dim of " + std::string(name) + " is " + std::to_string(columns) + "; it may be 1 to 128.");
+  const int64_t e = attentionHeadDim(op, "teacher", teacher, teacherHeads);
   const int64_t batch = qkv.size(0), tokens = qkv.size(1);
   require(batch > 0 && tokens > 0, op, "qkv has shape " + qkv.shape().text() + "; expected some samples and tokens.");
   require(teacher.size(0) == batch && teacher.size(1) >= tokens, op,

@@ -5,9 +5,9 @@
 #include "cpu/gemm.h"
 #include "cuda/linear.h"
 #include "ops/activation.h"
+#include "ops/last_axis.h"
 #include "ops/modulation.h"
 #include "ops/reduction.h"
-#include "ops/last_axis.h"
 #include "ops/require.h"
 
 namespace repa::ops {

@@ -17,4 +17,11 @@ inline int64_t headDim(const char* op, const char* name, const Tensor& qkv, int6
   return qkv.size(2) / (3 * heads);
 }
 
+/// The same of what attends: 1 to 128, which attention's kernels take.
+inline int64_t attentionHeadDim(const char* op, const char* name, const Tensor& qkv, int64_t heads) {
+  const int64_t d = headDim(op, name, qkv, heads);
+  require(d >= 1 && d <= 128, op, "head_dim of " + std::string(name) + " is " + std::to_string(d) + "; it may be 1 to 128.");
+  return d;
+}
+
 }  // namespace repa::ops

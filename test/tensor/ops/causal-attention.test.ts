@@ -120,7 +120,7 @@ for (const { device, missing } of DEVICES) {
         [1, 2, 12],
         5,
       ],
-      ['causalAttention: head_dim is 129; it may be 1 to 128.', 'ERR_INVALID_ARGUMENT', [1, 2, 387], 1],
+      ['causalAttention: head_dim of qkv is 129; it may be 1 to 128.', 'ERR_INVALID_ARGUMENT', [1, 2, 387], 1],
     ]
     test.each(refused)('%s', (message, code, shape, heads) => {
       scope(() => {

@@ -107,8 +107,16 @@ for (const { device, missing } of DEVICES) {
         'ERR_INVALID_ARGUMENT',
         'attention: qkv has shape [1, 2, 12], whose last axis is not 3 x 5 heads x head_dim.',
       ],
-      [() => attention(t([1, 2, 387]), 1), 'ERR_INVALID_ARGUMENT', 'attention: head_dim is 129; it may be 1 to 128.'],
-      [() => attention(t([1, 2, 0]), 1), 'ERR_INVALID_ARGUMENT', 'attention: head_dim is 0; it may be 1 to 128.'],
+      [
+        () => attention(t([1, 2, 387]), 1),
+        'ERR_INVALID_ARGUMENT',
+        'attention: head_dim of qkv is 129; it may be 1 to 128.',
+      ],
+      [
+        () => attention(t([1, 2, 0]), 1),
+        'ERR_INVALID_ARGUMENT',
+        'attention: head_dim of qkv is 0; it may be 1 to 128.',
+      ],
       [() => attention(t([1, 2, 12], 'i32'), 1), 'ERR_DTYPE', 'attention: qkv is i32; expected f32'],
       [() => qkNorm(t([1, 2, 12]), qkWeights(3), 2), 'ERR_SHAPE', 'qkNorm: qWeight has shape [3]; expected [2].'],
       [() => layerNorm(t([2, 3]), t([4]), t([3])), 'ERR_SHAPE', 'layerNorm: weight has shape [4]; expected [3].'],
