@@ -133,7 +133,7 @@ export interface TrainingPlan {
   readonly evaluations: Recipe['evaluations']
 }
 
-/** What is said of a GPU would be left out without a word of a plan for a CPU. */
+/** Refuses what is said of a GPU: a plan for a CPU would leave it out without a word. */
 function requireNoGpu({ gpu, gpus = 1, shareOfPeak }: PlanOptions): void {
   if (gpus > 1) throw new Error('A CPU trains in one process, which uses all cores; leave the number of GPUs out.')
   if (gpu !== undefined) throw new Error(`The plan is for a CPU; leave the GPU out (${gpu}).`)
@@ -144,8 +144,8 @@ function requireNoGpu({ gpu, gpus = 1, shareOfPeak }: PlanOptions): void {
 
 /**
  * Plans a recipe: builds its model, encoders and optimizer at full size on the planning device, makes a step there, and says what that
- * takes. Needs neither the device nor the data, takes no memory worth speaking of, and loads the addon only to ask for this machine's memory,
- * with `device` cpu.
+ * takes. Needs neither the device nor the data, takes no memory worth speaking of, and loads the addon only to ask for this machine's memory
+ * and threads, with `device` cpu.
  *
  * @throws {ConfigurationError} for options that are none; {Error} for an unknown recipe or GPU, and for settings that a training would refuse
  */
