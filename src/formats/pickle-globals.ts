@@ -133,7 +133,7 @@ function numpyArray(dtype: unknown, shape: unknown, fortranOrder: boolean, conte
 }
 
 /**
- * (bytes, dtype, shape, order[, axes]): how protocol 5 keeps an array. Of one whose axes are permuted (order 'K', NumPy 2.3 and later) these are
+ * (bytes, dtype, shape, order[, axes]): how protocol 5 keeps an array. Of one whose axes are permuted (order 'K', as NumPy 2.4 writes) these are
  * the row-major array behind it, and which of its axes come first (numpy/_core/numeric.py, `_frombuffer`).
  */
 function bufferedNumpyArray([bytes, dtype, shape, order, axes]: readonly unknown[]): HostTensor {
