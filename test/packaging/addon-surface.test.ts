@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
 import { native } from '../../src/native.ts'
-import { ROOT } from './source-files.ts'
+import { ROOT } from '../conventions/source-files.ts'
 
 type Surface = Map<string, readonly string[]>
 

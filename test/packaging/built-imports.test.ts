@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { ROOT, sourceFiles } from './source-files.ts'
+import { ROOT, sourceFiles } from '../conventions/source-files.ts'
 
 // TypeScript 6 leaves `import('./x.ts')` as it is in a function that also has a `using` declaration.
 test('every module that a built file imports is there', ({ skip }) => {

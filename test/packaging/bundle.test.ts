@@ -4,9 +4,9 @@ import { join } from 'node:path'
 // It comes with vite.
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
+import { ROOT } from '../conventions/source-files.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { writeTree } from '../write-tree.ts'
-import { ROOT } from './source-files.ts'
 
 const PROGRAM = `
 import { SiT } from './src/index.ts'

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ROOT } from '../conventions/source-files.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
-import { ROOT } from './source-files.ts'
 
 const WORDS = 'unsupported GNU version! gcc versions later than 12 are not supported!'
 const NODE = `-DNODE_EXECUTABLE=${process.execPath}`

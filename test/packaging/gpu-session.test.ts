@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
-import { ROOT } from './source-files.ts'
+import { ROOT } from '../conventions/source-files.ts'
 
 interface Step {
   readonly name: string

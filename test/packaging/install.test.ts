@@ -4,8 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ROOT } from '../conventions/source-files.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
-import { ROOT } from './source-files.ts'
 
 test.each([
   { name: 'the package of npm takes it', has: [], tools: true, builds: false },

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ROOT } from './source-files.ts'
+import { ROOT } from '../conventions/source-files.ts'
 
 const CMAKE = 'CMake 3.22 or later'
 const COMPILER = 'a C++20 compiler'

@@ -5,10 +5,10 @@ import { pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { verify } from '../../src/verification/verify.ts'
+import { ROOT, sourceFiles } from '../conventions/source-files.ts'
 import KINDS from '../gpu/golden-kinds.json' with { type: 'json' }
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { type Manifest, readGoldenManifest } from '../verification/golden-copy.ts'
-import { ROOT, sourceFiles } from './source-files.ts'
 
 interface Fatbin {
   keepArchitecture(bytes: Buffer, architecture: number): { kept: number; of: number }

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { linkedFiles } from './pages.ts'
-import { ROOT, sourceFiles } from './source-files.ts'
+import { linkedFiles } from '../conventions/pages.ts'
+import { ROOT, sourceFiles } from '../conventions/source-files.ts'
 
 interface Packed {
   readonly files: readonly { readonly path: string }[]

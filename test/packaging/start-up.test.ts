@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ROOT } from './source-files.ts'
+import { ROOT } from '../conventions/source-files.ts'
 
 const built = existsSync(join(ROOT, 'dist/index.js'))
 const library = `import(${JSON.stringify(`file://${join(ROOT, 'dist/index.js')}`)})`

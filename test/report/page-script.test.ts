@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { Script } from 'node:vm'
 import { expect, test } from 'vitest'
 import { pageScript } from '../../src/report/page-script.ts'
-import { ROOT, sourceFiles } from '../packaging/source-files.ts'
+import { ROOT, sourceFiles } from '../conventions/source-files.ts'
 
 const dist = join(ROOT, 'dist/report/page-script.js')
 
