@@ -100,13 +100,18 @@ void squaredDistances(ThreadPool& pool, const SquaredDistancesArgs& args) {
 void dispersiveLoss(ThreadPool& pool, const DispersiveLossArgs& args) {
   const int64_t batch = args.batch;
   forEachRow(pool, batch, batch, [&](int64_t row) {
-    Vec sums[kSlots] = {};
-    forEachVector(batch, [&](int64_t i, auto lanes, int slot) {
-      sums[slot] += keep(exp(-args.scale * load(args.distances + row * batch + i, lanes)), lanes);
-    });
-    args.scratch[row] = double{sumSlots(sums)};
+    const float* distances = args.distances + row * batch;
+    const auto sumOf = [&](int64_t begin, int64_t end) {
+      Vec sums[kSlots] = {};
+      forEachVector(end - begin, [&](int64_t i, auto lanes, int slot) {
+        sums[slot] += keep(exp(-args.scale * load(distances + begin + i, lanes)), lanes);
+      });
+      return double{sumSlots(sums)};
+    };
+    // From itself a sample is at 0, and at NaN where it is not finite: then all is.
+    args.scratch[row] = sumOf(0, row) + sumOf(row + 1, batch) + double{distances[row]};
   });
-  double total = 0;
+  double total = static_cast<double>(batch);
   for (int64_t row = 0; row < batch; ++row) total += args.scratch[row];
   *args.loss = static_cast<float>(__builtin_log(total / (static_cast<double>(batch) * static_cast<double>(batch))));
   if (args.pull == nullptr) return;
@@ -116,7 +121,7 @@ void dispersiveLoss(ThreadPool& pool, const DispersiveLossArgs& args) {
     forEachVector(batch, [&](int64_t i, auto lanes, int) {
       store(pull + i, factor * exp(-args.scale * load(args.distances + row * batch + i, lanes)), lanes);
     });
-    pull[row] -= factor * static_cast<float>(args.scratch[row]);
+    pull[row] = -factor * static_cast<float>(args.scratch[row]);
   });
 }
 

@@ -44,7 +44,8 @@ struct SquaredDistancesArgs {
 };
 
 /// loss = log mean over i, j of exp(-scale distances[i, j]). `pull` P is such that weight dLoss / dx = P x, x being what the distances are of:
-/// P = 4 scale weight (E - diag(row sums of E)), E = exp(-scale distances) / their sum.
+/// P = 4 scale weight (E - diag(row sums of E)), E = exp(-scale distances) / their sum. A row's sum is of the others alone, and so is what is
+/// subtracted: a sample's own 1 would swallow those of samples far away.
 struct DispersiveLossArgs {
   int64_t batch;
   const float* distances;  ///< [batch, batch]

@@ -126,12 +126,16 @@ __global__ void __launch_bounds__(kThreads) addDistanceSlicesKernel(int batch, i
   distances[pair] = static_cast<float>(sum);
 }
 
+/// A row's sum is of the others alone. From itself a sample is at 0, and at NaN where it is not finite: then all is.
 __global__ void __launch_bounds__(kThreads) similaritySumsKernel(int64_t batch, const float* distances, float scale, double* rowSums) {
   const int lane = threadIdx.x % kWarp;
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (row >= batch) return;
   double sum = 0;
-  for (int64_t i = lane; i < batch; i += kWarp) sum += expf(-scale * distances[row * batch + i]);
+  for (int64_t i = lane; i < batch; i += kWarp) {
+    const float distance = distances[row * batch + i];
+    sum += i == row ? distance : expf(-scale * distance);
+  }
   sum = warpSum(sum);
   if (lane == 0) rowSums[row] = sum;
 }
@@ -143,12 +147,12 @@ __global__ void __launch_bounds__(kThreads) dispersiveKernel(int64_t batch, cons
   if (row >= batch) return;
   double total = 0;
   for (int64_t i = lane; i < batch; i += kWarp) total += rowSums[i];
-  total = warpSum(total);
+  total = static_cast<double>(batch) + warpSum(total);
   if (row == 0 && lane == 0) *loss = static_cast<float>(log(total / (static_cast<double>(batch) * static_cast<double>(batch))));
   if (!pull) return;
   const float factor = static_cast<float>(4.0 * scale * weight / total) * lossScaleOf(state);
   for (int64_t i = lane; i < batch; i += kWarp)
-    pull[row * batch + i] = factor * expf(-scale * distances[row * batch + i]) - (i == row ? factor * static_cast<float>(rowSums[row]) : 0.0f);
+    pull[row * batch + i] = factor * (i == row ? -static_cast<float>(rowSums[row]) : expf(-scale * distances[row * batch + i]));
 }
 
 }  // namespace

@@ -198,6 +198,30 @@ for (const { device, missing } of DEVICES) {
       expect(await loss.item()).toBe(0)
     })
 
+    // exp(-20) is 2e-9, which a float32 does not hold beside the 1 of a sample and itself.
+    test('samples far from each other still push each other apart', async () => {
+      const near = dispersionCase(random, [2, 1], 0.5)
+      const prediction = fromValues([2, 1], [5, Math.fround(5 + Math.sqrt(10))])
+      const expected = contrast.dispersionBackward(0.25, prediction, 0.5)
+      const { gradient } = await runLoss({ ...near, prediction, target: prediction }, device, 'f32')
+      // The exponent has five roundings, each of 20; what it is multiplied by has few.
+      const rounding = (5 * 20 + 8) * 2 ** -24
+      gradient.data.forEach((value, i) => {
+        expect(Math.abs(value / expected.data[i]! - 1)).toBeLessThan(rounding)
+      })
+    })
+
+    test.each([Number.POSITIVE_INFINITY, Number.NaN])(
+      'of a sample with a %s in it nothing is finite',
+      async (value) => {
+        for (const values of [[1, value], [value]]) {
+          using x = Tensor.from(Float32Array.from(values), [values.length, 1], device)
+          using loss = dispersion(x, { temperature: 0.5 })
+          expect(await loss.item()).toBeNaN()
+        }
+      },
+    )
+
     const t = (shape: readonly number[]) => Tensor.zeros(shape, device)
     const REFUSALS: readonly (readonly [run: () => unknown, message: string])[] = [
       [
