@@ -10,6 +10,16 @@ import type { StateEntry } from './parameter-list.ts'
 /** Arrays of an arena: the weights; the gradients and moments of training; the exponential moving average. */
 export type ArenaRole = 'weights' | 'gradients' | 'firstMoments' | 'secondMoments' | 'ema'
 
+let replacedCopies = 0
+
+/**
+ * How often a copy of weights in a narrower dtype, of any arena, has been replaced. A graph that was captured before reads and writes memory
+ * that may be another's by now.
+ */
+export function copiesReplaced(): number {
+  return replacedCopies
+}
+
 /** Floats to which every parameter's begin is aligned: 64 bytes. */
 const ALIGNMENT = 16
 
@@ -137,16 +147,21 @@ export class ParameterArena {
     this.refreshCompute()
   }
 
-  /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. */
+  /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. A copy that is in it already stays where it is. */
   computeIn(dtype: ComputeDType): void {
     this.settle()
+    if (dtype !== (this.#compute?.dtype ?? 'f32')) this.#replaceCopy(dtype)
+    this.refreshCompute()
+  }
+
+  #replaceCopy(dtype: ComputeDType): void {
+    if (this.#compute) replacedCopies++
     this.#compute?.dispose()
     this.#compute = dtype === 'f32' ? undefined : keep(Tensor.empty([this.size], this.device, dtype))
     for (const parameter of this.parameters) {
       const copy = this.#compute?.view(this.#offsets.get(parameter)!, parameter.shape)
       parameter.bindCompute(copy && keep(copy))
     }
-    this.refreshCompute()
   }
 
   /** The flat copy of the values in the dtype of computation; undefined where that is f32. */

@@ -1,4 +1,5 @@
 import { native } from '../native.ts'
+import { copiesReplaced } from '../nn/parameter-arena.ts'
 import { Graph } from '../tensor/graph.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -13,6 +14,7 @@ type Tensors = Readonly<Record<string, Tensor | undefined>>
 export class CapturedStep<Inputs extends Tensors, Results extends Tensors> implements Disposable {
   readonly #inputs: Inputs
   readonly #graph: Graph
+  readonly #copiesReplaced = copiesReplaced()
   /** What the last replay computes; valid until the next is enqueued. Not the caller's to dispose. */
   readonly results: Results
 
@@ -35,6 +37,11 @@ export class CapturedStep<Inputs extends Tensors, Results extends Tensors> imple
       for (const tensor of Object.values(this.#inputs)) tensor?.dispose()
       throw error
     }
+  }
+
+  /** Whether memory that was there when it was recorded has been replaced since (`computeIn`): then it is to be recorded anew. */
+  get isStale(): boolean {
+    return this.#copiesReplaced !== copiesReplaced()
   }
 
   /** Enqueues the step on other inputs of the same shapes. */

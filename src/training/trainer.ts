@@ -265,10 +265,7 @@ export class Trainer implements AsyncDisposable {
   #openLoader(): AsyncIterator<Batch, undefined> {
     const { batch, seed, flip, world, alignSchedule } = this.#options
     const isAligning = !isOver(this.#step, alignSchedule)
-    if (isAligning !== this.#isAligning) {
-      this.#captured?.dispose()
-      this.#captured = undefined
-    }
+    if (isAligning !== this.#isAligning) this.#forgetCaptured()
     this.#isAligning = isAligning
     const loader = new Loader(this.data, {
       batch,
@@ -320,6 +317,7 @@ export class Trainer implements AsyncDisposable {
     // What a graph waits for is in the graph: it neither finds weights on their way nor leaves them so.
     const { arena } = this.model
     arena.settle()
+    if (this.#captured?.isStale) this.#forgetCaptured()
     this.#captured ??= new CapturedStep(inputs, (copies) =>
       scope(() => {
         const losses = compute(copies)
@@ -329,6 +327,11 @@ export class Trainer implements AsyncDisposable {
     )
     this.#captured.replay(inputs)
     return this.#captured.results
+  }
+
+  #forgetCaptured(): void {
+    this.#captured?.dispose()
+    this.#captured = undefined
   }
 
   async #closeLoader(): Promise<void> {
@@ -355,8 +358,7 @@ export class Trainer implements AsyncDisposable {
 
   async #free(): Promise<void> {
     using _turn = await this.#turns.take()
-    this.#captured?.dispose()
-    this.#captured = undefined
+    this.#forgetCaptured()
     this.optimizer.dispose()
     this.#objective[Symbol.dispose]()
     await this.#closeLoader()

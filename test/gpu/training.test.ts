@@ -15,7 +15,7 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { VisionTransformer } from '../../src/models/vit.ts'
 import { DINOV3_TRAITS } from '../../src/models/vit-presets.ts'
-import type { MemoryStats } from '../../src/native.ts'
+import { type MemoryStats, native } from '../../src/native.ts'
 import { memoryStats, resetPeakMemory, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -100,9 +100,21 @@ async function trained(
     recompute?: Recomputation
     learningRateSchedule?: LearningRateSchedule
     onStep?: (index: number) => void
+    /** What else is done with the model and its encoder, after the third step. */
+    meanwhile?: (model: SiT | DiT, encoder: Encoder) => void
   },
 ): Promise<Trained> {
-  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, reg, onStep, ...more } = options
+  const {
+    precision,
+    steps = STEPS,
+    cudaGraph = false,
+    kind = 'SiT',
+    variants = false,
+    reg,
+    onStep,
+    meanwhile,
+    ...more
+  } = options
   using model = create(kind, device)
   const encoder = reg ? smallDinov3(device) : await loadEncoder('hog', undefined, { device })
   await using trainer = new Trainer({
@@ -122,6 +134,7 @@ async function trained(
   for await (const step of trainer.run({ steps })) {
     made.push(step)
     onStep?.(step.index)
+    if (step.index === 3) meanwhile?.(model, encoder)
   }
   const hash = createHash('sha256')
   for (const role of ['weights', 'ema'] as const)
@@ -137,6 +150,17 @@ function residentBytes(): number {
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing || device === 'cpu')(`training on ${device}`, () => {
+    const taken: AsyncDisposable[] = []
+    const take = (held: Disposable | AsyncDisposable) => {
+      taken.push(Symbol.asyncDispose in held ? held : { [Symbol.asyncDispose]: async () => held[Symbol.dispose]() })
+    }
+    /** Memory of so many narrow numbers, with others in it. */
+    const takeFilled = (size: number) => {
+      const tensor = Tensor.empty([size], device, 'bf16')
+      native().fill(tensor.handle, 3)
+      take(tensor)
+    }
+
     test.each(['fp32', 'tf32', 'bf16', 'fp16'] as const)(
       'in %s: the loss falls, and a second run has the same bits',
       async (precision) => {
@@ -224,6 +248,44 @@ for (const { device, missing } of DEVICES) {
       const { losses, digest } = await trained(device, options)
       const again = await trained(device, { ...options, recompute: 'elementwise', cudaGraph: true })
       expect(again).toMatchObject({ losses, digest })
+    })
+
+    // A graph that went on with the copies that it was captured with would read and write what takes their memory.
+    test.each<[string, (model: SiT | DiT, encoder: Encoder) => void]>([
+      [
+        'the weights are computed with in f32 meanwhile',
+        (model) => {
+          model.computeIn('f32')
+          takeFilled(model.arena.size)
+          model.computeIn('bf16')
+        },
+      ],
+      [
+        'the encoder is computed with in f32 meanwhile',
+        (_, encoder) => {
+          const { arena } = (encoder as VisionEncoder).model
+          encoder.computeIn?.('f32')
+          takeFilled(arena.size)
+          encoder.computeIn?.('bf16')
+        },
+      ],
+      [
+        'another Trainer takes the encoder as well',
+        (_, encoder) => {
+          const { arena } = (encoder as VisionEncoder).model
+          const copy = arena.compute
+          const model = create('SiT', device)
+          take(model)
+          take(new Trainer({ model, data, align: { encoder, depth: 1 }, batch: 2, precision: 'bf16' }))
+          takeFilled(arena.size)
+          expect(arena.compute).toBe(copy)
+        },
+      ],
+    ])('as a captured graph has the same bits where %s', async (_, meanwhile) => {
+      const options = { reg: true, precision: 'bf16', steps: STEPS, cudaGraph: true } as const
+      const { losses, digest } = await trained(device, options)
+      expect(await trained(device, { ...options, meanwhile })).toMatchObject({ losses, digest })
+      for (const held of taken.splice(0).reverse()) await held[Symbol.asyncDispose]()
     })
 
     test.each([false, true])(
