@@ -33,6 +33,7 @@
 
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/launch.h"
+#include "cuda/resident_blocks.h"
 #include "cuda/shared_memory.h"
 
 namespace repa::cuda {
@@ -184,7 +185,7 @@ bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& 
     if (!fitsIntoSharedMemory(bytes)) return false;
     const int allHeads = static_cast<int>(a.batch * a.heads);
     launch(stream, attentionBackwardResidentKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, residentBlocks()))),
             .block = dim3(32 * kWarps),
             .sharedBytes = bytes},
            a, allHeads);

@@ -35,7 +35,7 @@
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/attention_tile_sm90.cuh"
 #include "cuda/launch.h"
-#include "cuda/shared_memory.h"
+#include "cuda/resident_blocks.h"
 
 namespace repa::cuda {
 
@@ -377,7 +377,7 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
                        .dOBlock = rowMaps<kColumns>(a.dO, a.batch, a.tokens, width, kBlock),
                        .dqkvBlock = rowMaps<kColumns>(a.dqkv, a.batch, a.tokens, 3 * width, kBlock)};
     launch(stream, attentionBackwardSm90Kernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(sizes.heads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+           {.grid = dim3(static_cast<unsigned>(std::min(sizes.heads, residentBlocks()))),
             .block = dim3(kThreads),
             .sharedBytes = Sizes<kColumns>::bytes},
            maps, a, sizes);

@@ -27,7 +27,7 @@
 #include "cuda/attention_tile_sm90.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx_thread.h"
-#include "cuda/shared_memory.h"
+#include "cuda/resident_blocks.h"
 
 namespace repa::cuda {
 
@@ -203,7 +203,7 @@ bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a) {
     using Shared = Sizes<kRows, kColumns>;
     const int allHeads = static_cast<int>(a.batch * a.heads);
     launch(stream, attentionSm90Kernel<T, kRows, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, residentBlocks()))),
             .block = dim3(kThreads),
             .sharedBytes = Shared::bytes},
            rowMaps<kColumns>(a.qkv, a.batch, a.tokens, int64_t{3} * a.heads * kColumns, kBoxRows<kRows>), a, allHeads);

@@ -7,7 +7,7 @@
 #include "cuda/attention_tile_sm90.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx_thread.h"
-#include "cuda/shared_memory.h"
+#include "cuda/resident_blocks.h"
 
 namespace repa::cuda {
 
@@ -26,9 +26,9 @@ Work workOf(const Arguments& a, int rowsOfPiece) {
   return {.tiles = static_cast<int>(a.batch * a.heads * blocks), .blocks = blocks, .pieces = (a.tokens + rowsOfPiece - 1) / rowsOfPiece};
 }
 
-/// A block for each multiprocessor, if there are so many tiles.
+/// As many blocks as may be resident, if there are so many tiles.
 inline LaunchShape shapeOf(const Work& work, size_t sharedBytes) {
-  return {.grid = dim3(static_cast<unsigned>(std::min(work.tiles, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+  return {.grid = dim3(static_cast<unsigned>(std::min(work.tiles, residentBlocks()))),
           .block = dim3(kThreads),
           .sharedBytes = sharedBytes};
 }

@@ -172,7 +172,7 @@ void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& gro
   switch (plan.backend) {
     case GemmBackend::ffma: return launchGemmFfma(stream, group, tiles);
     case GemmBackend::mma: return launchGemmMma(stream, group, tiles);
-    case GemmBackend::wgmma: return launchGemmSm90(stream, group, plan.tile, tiles, plan.multiprocessors);
+    case GemmBackend::wgmma: return launchGemmSm90(stream, group, plan.tile, tiles);
     case GemmBackend::cublasLt: return;  // has no tiles of ours
   }
 }
@@ -218,7 +218,7 @@ GemmWish gemmWish() {
 
 GemmPlan planCublasLt(std::span<const GemmArgs> products, std::vector<int> algorithms) {
   for (const GemmArgs& args : products) checkSizes(args);
-  GemmPlan plan{.backend = GemmBackend::cublasLt, .tile = kTile, .multiprocessors = 0, .splits = {}, .algorithms = std::move(algorithms), .scratchBytes = 0};
+  GemmPlan plan{.backend = GemmBackend::cublasLt, .tile = kTile, .splits = {}, .algorithms = std::move(algorithms), .scratchBytes = 0};
   // One after the other, so that they share it.
   for (size_t i = 0; i < products.size(); ++i)
     plan.scratchBytes = std::max(plan.scratchBytes, cublasLtScratchBytes(products[i], plan.algorithms.at(i)));
@@ -240,7 +240,7 @@ GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> produc
   const GemmBackend backend = pickBackend(device, products, wish.maker);
   // The first is the one that it holds to be the fastest.
   if (backend == GemmBackend::cublasLt) return planCublasLt(products, std::vector<int>(products.size(), 0));
-  GemmPlan plan{.backend = backend, .tile = kTile, .multiprocessors = device.multiprocessors, .splits = {}, .algorithms = {}, .scratchBytes = 0};
+  GemmPlan plan{.backend = backend, .tile = kTile, .splits = {}, .algorithms = {}, .scratchBytes = 0};
   if (backend == GemmBackend::wgmma) {
     plan.tile = standardTileSm90(products[0].layout);
     if (wish.tile && std::ranges::count(tilesSm90(products), *wish.tile) > 0) plan.tile = *wish.tile;

@@ -141,7 +141,6 @@ struct GemmPlan {
   GemmBackend backend;
   /// Of the own kernels.
   GemmTile tile;
-  int multiprocessors;
   /// By product: into how many parts its sum over k is cut. The parts are summed in order by a second kernel.
   std::vector<int> splits;
   /// By product: which of cuBLASLt's algorithms.

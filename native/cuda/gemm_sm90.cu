@@ -77,10 +77,10 @@ std::vector<GemmTile> tilesSm90(std::span<const GemmArgs> products) {
   return tiles;
 }
 
-void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles, int multiprocessors) {
-  if (tile != standardTileSm90(group.problems[0].args.layout)) return launchWideGemmSm90(stream, group, tile, tiles, multiprocessors);
-  if (tile.rows == 256) launchInTile<256, 128>(stream, group, tiles, multiprocessors);
-  else launchInTile<128, 128>(stream, group, tiles, multiprocessors);
+void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles) {
+  if (tile != standardTileSm90(group.problems[0].args.layout)) return launchWideGemmSm90(stream, group, tile, tiles);
+  if (tile.rows == 256) launchInTile<256, 128>(stream, group, tiles);
+  else launchInTile<128, 128>(stream, group, tiles);
 }
 
 }  // namespace repa::cuda

@@ -48,9 +48,9 @@ Finish finishSm90(const GemmGroup& group);
 std::vector<GemmTile> tilesSm90(std::span<const GemmArgs> products);
 
 /// Launches all `tiles` of the group, which are of the shape `tile`.
-void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles, int multiprocessors);
+void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles);
 
 /// The same in kTile192 and kTile256.
-void launchWideGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles, int multiprocessors);
+void launchWideGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles);
 
 }  // namespace repa::cuda

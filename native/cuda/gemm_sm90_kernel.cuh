@@ -45,6 +45,7 @@
 #include "cuda/launch.h"
 #include "cuda/ptx_prefetch.h"
 #include "cuda/ptx_thread.h"
+#include "cuda/resident_blocks.h"
 #include "cuda/tensor_map.h"
 
 namespace repa::cuda {
@@ -350,7 +351,7 @@ CUtensorMap operandMap(const GemmArgs& args, const void* base, int64_t pitch, in
 }
 
 template <class T, GemmLayout layout, Finish finish, int rows, int columns>
-void launchTiles(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors) {
+void launchTiles(cudaStream_t stream, const GemmGroup& group, int tiles) {
   Sm90Group launched{.group = group, .tiles = tiles, .maps = {}};
   for (int i = 0; i < group.count; ++i) {
     const GemmArgs& args = group.problems[i].args;
@@ -362,20 +363,20 @@ void launchTiles(cudaStream_t stream, const GemmGroup& group, int tiles, int mul
     if (finish != Finish::general) maps.finish = finishMaps<finish, Work<layout, finish, rows, columns>::consumerRows>(args);
   }
   launch(stream, gemmSm90Kernel<T, layout, finish, rows, columns>,
-         {.grid = dim3(static_cast<unsigned>(std::min(tiles, multiprocessors))), .block = dim3(kThreads), .sharedBytes = kSharedBytes}, launched);
+         {.grid = dim3(static_cast<unsigned>(std::min(tiles, residentBlocks()))), .block = dim3(kThreads), .sharedBytes = kSharedBytes}, launched);
 }
 
 /// Launches the instance that the group is one of, among those that exist in this tile.
 template <int rows, int columns>
-void launchInTile(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors) {
+void launchInTile(cudaStream_t stream, const GemmGroup& group, int tiles) {
   const GemmArgs& args = group.problems[0].args;
   const Finish finish = finishSm90(group);
   const auto launchIf = [&]<size_t index>() {
     constexpr Sm90Instance instance = kSm90Instances[index];
     if constexpr (hasTileSm90(instance, GemmTile{rows, columns})) {
       if (args.layout != instance.layout || finish != instance.finish) return false;
-      if (args.dtype == DType::bf16) launchTiles<bf16, instance.layout, instance.finish, rows, columns>(stream, group, tiles, multiprocessors);
-      else launchTiles<f16, instance.layout, instance.finish, rows, columns>(stream, group, tiles, multiprocessors);
+      if (args.dtype == DType::bf16) launchTiles<bf16, instance.layout, instance.finish, rows, columns>(stream, group, tiles);
+      else launchTiles<f16, instance.layout, instance.finish, rows, columns>(stream, group, tiles);
       return true;
     }
     return false;

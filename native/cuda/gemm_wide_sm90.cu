@@ -6,9 +6,9 @@
 
 namespace repa::cuda {
 
-void launchWideGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles, int multiprocessors) {
-  if (tile == kTile192) launchInTile<kTile192.rows, kTile192.columns>(stream, group, tiles, multiprocessors);
-  else launchInTile<kTile256.rows, kTile256.columns>(stream, group, tiles, multiprocessors);
+void launchWideGemmSm90(cudaStream_t stream, const GemmGroup& group, GemmTile tile, int tiles) {
+  if (tile == kTile192) launchInTile<kTile192.rows, kTile192.columns>(stream, group, tiles);
+  else launchInTile<kTile256.rows, kTile256.columns>(stream, group, tiles);
 }
 
 }  // namespace repa::cuda
