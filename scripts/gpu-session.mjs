@@ -178,7 +178,8 @@ async function main() {
       device: { type: 'string', default: 'cuda:0' },
     },
   })
-  if (positionals.length !== 1) {
+  // Of another name nothing would be known, and what is Hopper's own be left out.
+  if (positionals.length !== 1 || !/^cuda:\d+$/.test(values.device)) {
     console.error('usage: gpu-session OUT [--only GROUP,…] [--named TEXT] [--budget SECONDS] [--device cuda:N]')
     process.exit(2)
   }
