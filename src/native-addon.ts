@@ -97,7 +97,7 @@ export interface NativeAddon {
   beginAllGather(communicator: number, tensor: T, share: number): void
   awaitBegun(communicator: number): void
   abortCommunicator(communicator: number, reason: string): void
-  closeCommunicator(communicator: number): void
+  closeCommunicator(communicator: number): Promise<void>
 
   empty(shape: readonly number[], dtype: DType, device: string): T
   fromHost(data: NodeJS.TypedArray, shape: readonly number[], dtype: DType, device: string): T

@@ -1,4 +1,4 @@
-// Several processes: joining them takes a while and has a thread of its own; the rest enqueues.
+// Several processes: joining and parting take a while and have a thread of their own; the rest enqueues.
 #include "ops/communicator.h"
 
 #include <exception>
@@ -48,7 +48,20 @@ const Export kExports[] = {
     {"beginAllGather", bind<ops::beginAllGather>, {"communicator", "tensor", "share"}},
     {"awaitBegun", bind<ops::awaitBegun>, {"communicator"}},
     {"abortCommunicator", bind<ops::abortCommunicator>, {"communicator", "reason"}},
-    {"closeCommunicator", bind<ops::closeCommunicator>, {"communicator"}},
+    {"closeCommunicator",
+     [](const Arguments& a) -> Napi::Value {
+       auto closed = ops::takeCommunicator(a.integer(0, "communicator"));
+       return promise(
+           a.env(), "closeCommunicator",
+           [&](auto done) {
+             // NCCL waits for graphs that hold its calls, which the thread that would wait here may have to destroy.
+             startThread("parting from the other processes", [closed = std::move(closed), done = std::move(done)]() mutable {
+               closed.reset();
+               done("");
+             }).detach();
+           },
+           [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+     }},
 };
 
 }  // namespace

@@ -23,6 +23,7 @@ inline ArenaRange inBoth(const ArenaRange& one, const ArenaRange& other) { retur
 class Communicator {
  public:
   Communicator(Device& device, int size) : device_(device), size_(size) {}
+  /// On any thread; it may take as long as what is under way.
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;

@@ -17,6 +17,7 @@ struct Opened {
     REPA_FIND(ncclCommInitRank);
     REPA_FIND(ncclCommDestroy);
     REPA_FIND(ncclCommAbort);
+    REPA_FIND(ncclCommGetAsyncError);
     REPA_FIND(ncclAllReduce);
     REPA_FIND(ncclReduce);
     REPA_FIND(ncclAllGather);
@@ -25,6 +26,7 @@ struct Opened {
     REPA_FIND(ncclGroupEnd);
     REPA_FIND(ncclGetErrorString);
 #undef REPA_FIND
+    library.findIfThere(api.ncclGetLastError, "ncclGetLastError");
   }
 };
 

@@ -15,8 +15,15 @@ namespace {
 
 using namespace cuda;
 
-void check(ncclResult_t result, const char* what) {
-  if (result != ncclSuccess) throw Error(ErrorCode::device, std::string("NCCL could not ") + what + ": " + nccl().ncclGetErrorString(result) + ".");
+/// What NCCL says of a result, and of what led to it where it does.
+std::string words(ncclResult_t result, ncclComm_t communicator) {
+  const std::string text = nccl().ncclGetErrorString(result);
+  const char* const last = nccl().ncclGetLastError ? nccl().ncclGetLastError(communicator) : nullptr;
+  return last && *last ? text + " (" + last + ")" : text;
+}
+
+void check(ncclResult_t result, const char* what, ncclComm_t communicator = nullptr) {
+  if (result != ncclSuccess) throw Error(ErrorCode::device, std::string("NCCL could not ") + what + ": " + words(result, communicator) + ".");
 }
 
 /// The device, whose GPU is this thread's from here on.
@@ -60,26 +67,42 @@ NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, in
     : Communicator(device, size), cuda_(current(device)), rank_(rank), peers_(id, rank, size) {
   check(nccl().ncclCommInitRank(&communicator_, size, fromHexadecimal(id), rank), "join the processes");
   // The thread that would hear of an end and abort is held up by CUDA itself where the GPU waits for the one that has ended and about a
-  // thousand launches, or all blocks of the uploads, wait behind that.
-  peers_.begin([this](int gone) {
-    const std::string reason = "process " + std::to_string(gone) + " of " + std::to_string(this->size()) + " has ended.";
-    cuda_.stop(reason);
-    letGo(reason);
-  });
+  // thousand launches, or all blocks of the uploads, wait behind that. Of a network that fails nobody hears but NCCL, whose kernels go on waiting.
+  peers_.begin(
+      [this](const std::string& reason) {
+        cuda_.stop(reason);
+        letGo(reason);
+      },
+      [this] { return brokenBy(); });
 }
 
 NcclCommunicator::~NcclCommunicator() {
   peers_.end();
   if (!communicator_) return;
-  // What is enqueued may still be running, and NCCL lets go of it as it is.
-  cuda_.enqueue("closeCommunicator", [this](cudaStream_t) { cudaStreamSynchronize(side_.stream()); });
-  nccl().ncclCommDestroy(communicator_);
+  try {
+    cuda_.makeCurrent();
+    // What is enqueued may still be running, and NCCL lets go of it as it is.
+    cudaStreamSynchronize(side_.stream());
+    nccl().ncclCommDestroy(communicator_);
+  } catch (const std::exception&) {
+    // A GPU that is lost holds nobody any more.
+  }
 }
 
 ncclComm_t NcclCommunicator::communicator() const {
   const std::lock_guard lock(mutex_);
   if (!communicator_) throw Error(ErrorCode::failed, reason_);
   return communicator_;
+}
+
+std::string NcclCommunicator::brokenBy() {
+  const std::lock_guard lock(mutex_);
+  if (!communicator_) return "";
+  ncclResult_t state = ncclSuccess;
+  const ncclResult_t asked = nccl().ncclCommGetAsyncError(communicator_, &state);
+  const ncclResult_t result = asked == ncclSuccess ? state : asked;
+  if (result == ncclSuccess || result == ncclInProgress) return "";
+  return "NCCL could not exchange with the other processes: " + words(result, communicator_) + ".";
 }
 
 void NcclCommunicator::begin(const char* operation, const char* what, Calls calls) {
@@ -90,7 +113,7 @@ void NcclCommunicator::begin(const char* operation, const char* what, Calls call
     const ncclResult_t result = calls(joined, side_.stream());
     // After a failure too, or this thread's next calls would wait in the group.
     const ncclResult_t ended = nccl().ncclGroupEnd();
-    check(result != ncclSuccess ? result : ended, what);
+    check(result != ncclSuccess ? result : ended, what, joined);
   });
 }
 

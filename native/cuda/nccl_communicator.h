@@ -21,6 +21,7 @@ class NcclCommunicator final : public Communicator {
 
   /// Waits for all processes. Throws Error(device) with NCCL's reason.
   NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size);
+  /// Waits for what is under way, and until no graph holds an exchange of these processes.
   ~NcclCommunicator() override;
 
   void allReduceSum(const std::vector<Tensor>& tensors) override;
@@ -38,6 +39,9 @@ class NcclCommunicator final : public Communicator {
   cuda::ncclComm_t communicator() const;
   /// Begins, behind the queue, what `calls` enqueues: a group of NCCL's. `what` it does, for an error's sentence.
   void begin(const char* operation, const char* what, Calls calls);
+
+  /// What NCCL has found out by itself since it was last called, in a sentence; empty where nothing is wrong.
+  std::string brokenBy();
 
   /// Ends what waits on the GPU for the others, and what is begun from here on; once.
   void letGo(const std::string& reason);

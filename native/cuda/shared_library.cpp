@@ -24,8 +24,10 @@ SharedLibrary::SharedLibrary(const char* name, const char* variable, std::initia
                "; add its folder to LD_LIBRARY_PATH, or set " + variable + " to the file.";
 }
 
+void* SharedLibrary::symbolIfThere(const char* name) const { return library_ ? dlsym(library_, name) : nullptr; }
+
 void* SharedLibrary::symbol(const char* name) {
-  void* const found = library_ ? dlsym(library_, name) : nullptr;
+  void* const found = symbolIfThere(name);
   if (!found && failure_.empty()) failure_ = std::string("The ") + name_ + " that was found has no " + name + "; versions " + since_ + " have.";
   return found;
 }

@@ -19,6 +19,12 @@ class SharedLibrary {
     function = reinterpret_cast<std::remove_reference_t<Function>>(symbol(name));
   }
 
+  /// The same of what not all versions have: null, and no failure.
+  template <class Function>
+  void findIfThere(Function& function, const char* name) {
+    function = reinterpret_cast<std::remove_reference_t<Function>>(symbolIfThere(name));
+  }
+
   /// A sentence; empty where the library is open and has all that was asked for.
   const std::string& failure() const { return failure_; }
 
@@ -27,6 +33,7 @@ class SharedLibrary {
 
  private:
   void* symbol(const char* name);
+  void* symbolIfThere(const char* name) const;
 
   const char* name_;
   const char* since_;

@@ -129,13 +129,18 @@ void abortCommunicator(int64_t number, const std::string& reason) {
   if (const auto communicator = find(number)) communicator->abort(reason);
 }
 
-void closeCommunicator(int64_t number) {
-  std::shared_ptr<Communicator> closed;
-  const std::lock_guard lock(open().mutex);
-  const auto found = open().communicators.find(number);
-  if (found == open().communicators.end()) return;
-  closed = std::move(found->second);
-  open().communicators.erase(found);
+std::shared_ptr<Communicator> takeCommunicator(int64_t number) {
+  std::shared_ptr<Communicator> taken;
+  {
+    const std::lock_guard lock(open().mutex);
+    const auto found = open().communicators.find(number);
+    if (found == open().communicators.end()) return nullptr;
+    taken = std::move(found->second);
+    open().communicators.erase(found);
+  }
+  // What has begun may write to tensors that are given back from here on.
+  taken->awaitBegun();
+  return taken;
 }
 
 }  // namespace repa::ops

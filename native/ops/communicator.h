@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "core/tensor.h"
 
 namespace repa::ops {
@@ -35,13 +37,14 @@ void beginReduceSum(int64_t communicator, const Tensor& tensor, int64_t share, c
 /// Begins likewise: of the tensor (f32), every share becomes that of the process that owns it.
 void beginAllGather(int64_t communicator, const Tensor& tensor, int64_t share);
 
-/// What the device is given from here on runs after all that has begun. Nothing of a communicator that is closed: it has waited for it.
+/// What the device is given from here on runs after all that has begun. Nothing of one that was taken: it has waited for it.
 void awaitBegun(int64_t communicator);
 
-/// What waits for other processes ends; the device is marked failed with `reason`, a sentence. Nothing of a communicator that is closed.
+/// What waits for other processes ends; the device is marked failed with `reason`, a sentence. Nothing of one that was taken.
 void abortCommunicator(int64_t communicator, const std::string& reason);
 
-/// Lets go of it once what is enqueued has run. Nothing of one that is closed already.
-void closeCommunicator(int64_t communicator);
+/// Takes it from the open ones, to be let go of on any thread: that waits for what is enqueued, and until no graph holds a call of it. Null of one
+/// that is closed already.
+std::shared_ptr<Communicator> takeCommunicator(int64_t communicator);
 
 }  // namespace repa::ops

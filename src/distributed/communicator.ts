@@ -4,7 +4,7 @@ import type { Device } from '../tensor/device.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** One process's end of a group that exchanges tensors: native/ops/communicator.h, through shared memory or by NCCL. */
-export class Communicator implements Disposable {
+export class Communicator {
   readonly rank: number
   readonly size: number
   readonly #number: number
@@ -74,11 +74,11 @@ export class Communicator implements Disposable {
     native().abortCommunicator(this.#number, reason)
   }
 
-  dispose(): void {
-    native().closeCommunicator(this.#number)
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose()
+  /**
+   * Lets go of it; it settles when what is under way has ended. On GPUs that is not before the last captured step that holds one of its calls has
+   * been disposed of: NCCL waits for that.
+   */
+  async close(): Promise<void> {
+    await native().closeCommunicator(this.#number)
   }
 }

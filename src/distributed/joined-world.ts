@@ -4,10 +4,14 @@ import { Communicator } from './communicator.ts'
 import type { Group } from './group.ts'
 import { StoppedByAnother, type World } from './world.ts'
 
+/** How long a process that leaves waits for its exchanges to be let go of, in milliseconds. */
+const PATIENCE = 10_000
+
 /** A World of several processes: a group that talks, and a communicator for tensors. When one of them fails, all of them do. */
 export class JoinedWorld implements World {
   readonly #group: Group
   readonly #communicator: Communicator
+  readonly #captured = new Set<Disposable>()
   #stopped: StoppedByAnother | undefined
 
   private constructor(group: Group, communicator: Communicator) {
@@ -32,7 +36,7 @@ export class JoinedWorld implements World {
       group.fail((error as Error).message)
       // One that opens after the group has failed is nobody's.
       void opening.then(
-        (late) => late.dispose(),
+        (late) => late.close(),
         () => {},
       )
       Communicator.discard(place.device, place.id)
@@ -98,9 +102,28 @@ export class JoinedWorld implements World {
     this.#group.fail(reason, stopped)
   }
 
+  remembers(captured: Disposable): void {
+    this.#captured.add(captured)
+  }
+
+  forgets(captured: Disposable): void {
+    this.#captured.delete(captured)
+  }
+
   /** Leaves when all processes have done what they came for. */
   async leave(): Promise<void> {
     await this.#group.leave()
-    this.#communicator.dispose()
+    for (const captured of this.#captured) captured[Symbol.dispose]()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, PATIENCE, 'late')
+    })
+    const ended = await Promise.race([this.#communicator.close(), late])
+    clearTimeout(timer)
+    if (ended !== 'late') return
+    process.emitWarning(
+      `The device has not let go of what ${this.size} processes exchanged by, ${PATIENCE / 1000} s after the last of them was done. ` +
+        'The program goes on; end it if it does not end by itself.',
+    )
   }
 }

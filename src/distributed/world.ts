@@ -58,6 +58,10 @@ export interface World {
   beginAllGather(tensor: Tensor, share: number): void
   /** Enqueues: what follows runs after all that has begun. */
   awaitBegun(): void
+  /** That a captured step holds exchanges, for which the processes cannot part: it is disposed of when they do, unless `forgets` comes first. */
+  remembers(captured: Disposable): void
+  /** That it is disposed of. */
+  forgets(captured: Disposable): void
 }
 
 /** A process on its own. */
@@ -77,4 +81,6 @@ export const ALONE: World = {
   beginReduceSum: () => {},
   beginAllGather: () => {},
   awaitBegun: () => {},
+  remembers: () => {},
+  forgets: () => {},
 }

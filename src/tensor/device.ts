@@ -82,7 +82,7 @@ export function resetPeakMemory(device: Device): void {
   native().resetPeakMemory(device)
 }
 
-/** Tensors and cached blocks together may not pass this; default: the machine's (or container's) memory. */
+/** Tensors and cached blocks together may not pass this; default: the GPU's memory, or the machine's (or container's). */
 export function setMemoryLimit(device: Device, bytes: number): void {
   native().setMemoryLimit(device, bytes)
 }

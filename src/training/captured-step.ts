@@ -17,6 +17,7 @@ export class CapturedStep<Inputs extends Tensors, Results extends Tensors> imple
   readonly #copiesReplaced = copiesReplaced()
   /** What the last replay computes; valid until the next is enqueued. Not the caller's to dispose. */
   readonly results: Results
+  #isDisposed = false
 
   /** Records `enqueue`, without running it. It must have run before: what it makes once and keeps must not be made while it is recorded. */
   constructor(inputs: Inputs, enqueue: (inputs: Inputs) => Results) {
@@ -53,6 +54,8 @@ export class CapturedStep<Inputs extends Tensors, Results extends Tensors> imple
   }
 
   dispose(): void {
+    if (this.#isDisposed) return
+    this.#isDisposed = true
     for (const tensor of [...Object.values(this.#inputs), ...Object.values(this.results)]) tensor?.dispose()
     this.#graph.dispose()
   }

@@ -318,19 +318,24 @@ export class Trainer implements AsyncDisposable {
     const { arena } = this.model
     arena.settle()
     if (this.#captured?.isStale) this.#forgetCaptured()
-    this.#captured ??= new CapturedStep(inputs, (copies) =>
-      scope(() => {
-        const losses = compute(copies)
-        arena.settle()
-        return losses
-      }),
-    )
+    if (!this.#captured) {
+      this.#captured = new CapturedStep(inputs, (copies) =>
+        scope(() => {
+          const losses = compute(copies)
+          arena.settle()
+          return losses
+        }),
+      )
+      this.#options.world.remembers(this.#captured)
+    }
     this.#captured.replay(inputs)
     return this.#captured.results
   }
 
   #forgetCaptured(): void {
-    this.#captured?.dispose()
+    if (!this.#captured) return
+    this.#options.world.forgets(this.#captured)
+    this.#captured.dispose()
     this.#captured = undefined
   }
 

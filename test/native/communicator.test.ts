@@ -114,6 +114,31 @@ for (const { device, missing } of DEVICES) {
     )
 
     test.skipIf(!isShim || device === 'cpu')(
+      'one whose captured exchanges a graph holds is let go of beside the thread that destroys the graph',
+      async () => {
+        const ended = await run(device, 2, ['0', 'left'])
+        for (const { status, stdout, stderr } of ended) {
+          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+          expect(JSON.parse(stdout)).toEqual(['destroyed', 'closed'])
+        }
+      },
+    )
+
+    test.skipIf(!isShim || device === 'cpu')(
+      'one that waits behind a network that has failed ends, and says what NCCL says',
+      { concurrent: true },
+      async () => {
+        const [, waiting] = await run(device, 2, ['0', 'broken'], { REPA_FAKE_NCCL_BREAKS: '500' })
+        expect(waiting).toMatchObject({ status: 0, stderr: '' })
+        expect(JSON.parse(waiting!.stdout)).toEqual({
+          broken: expect.stringContaining(
+            'NCCL could not exchange with the other processes: remote process exited or there was a network error (a cable is out).',
+          ),
+        })
+      },
+    )
+
+    test.skipIf(!isShim || device === 'cpu')(
       'what begins goes on beside the device, which waits for it where it is told to',
       async () => {
         const ended = await run(device, 2, ['0', 'beside'], { REPA_FAKE_NCCL_DELAY: '800000' })

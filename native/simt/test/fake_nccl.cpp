@@ -3,7 +3,8 @@
 // refuses too: a rank that came twice, types and operations that were not asked for, calls outside a group of those that stand in one.
 // Processes whose calls are not the same, or not of one order, end with a sentence; with the real one they would wait, or take the one's numbers
 // for the other's. Every call begins REPA_FAKE_NCCL_DELAY microseconds late, so that what should have waited for it does not find it done.
-// A communicator waits to be destroyed for the graphs that its calls are captured in.
+// A communicator waits to be destroyed for the graphs that its calls are captured in. REPA_FAKE_NCCL_BREAKS milliseconds after it was made its
+// network has failed, for whoever asks: its calls go on waiting.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ namespace {
 
 using namespace repa::cuda;
 
-constexpr ncclResult_t kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5;
+constexpr ncclResult_t kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5, kRemoteError = 6;
 constexpr size_t kSlotFloats = 1 << 14;
 constexpr int kMostProcesses = 8;
 
@@ -54,6 +55,7 @@ struct Group {
   Shared* shared = nullptr;
   int rank = 0, size = 0;
   std::atomic<bool> aborted = false;
+  const std::chrono::steady_clock::time_point made = std::chrono::steady_clock::now();
   std::mutex mutex;
   std::condition_variable changed;
   int captured = 0;  // calls that graphs hold, guarded by mutex
@@ -192,6 +194,15 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
   return ncclCommDestroy(communicator);
 }
 
+ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* error) {
+  static const char* const breaks = std::getenv("REPA_FAKE_NCCL_BREAKS");
+  const auto age = std::chrono::steady_clock::now() - groupOf(communicator)->made;
+  *error = breaks && age > std::chrono::milliseconds(std::atoi(breaks)) ? kRemoteError : ncclSuccess;
+  return ncclSuccess;
+}
+
+const char* ncclGetLastError(ncclComm_t) { return "a cable is out"; }
+
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream) {
   if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
@@ -256,6 +267,7 @@ const char* ncclGetErrorString(ncclResult_t result) {
     case kSystemError: return "unhandled system error";
     case kInvalidArgument: return "invalid argument";
     case kInvalidUsage: return "invalid usage";
+    case kRemoteError: return "remote process exited or there was a network error";
     default: return "unknown result code";
   }
 }

@@ -1,4 +1,4 @@
-// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|beside|full|graph|memory|others|unjoined]`. Prints what the
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|beside|broken|full|graph|left|memory|others|unjoined]`. Prints what the
 // exchanges give as JSON.
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -90,6 +90,35 @@ if (how === 'graph') {
     native.destroyGraph(device, graph)
     native.closeCommunicator(communicator)
   }
+  process.exit(0)
+}
+
+if (how === 'broken') {
+  // Both are there, and nothing passes between them.
+  if (ownRank > 0) {
+    native.allReduceSum(communicator, [tensor(values(10, ownRank))])
+    console.log(JSON.stringify({ broken: await native.synchronize(device).catch((error) => error.message) }))
+  } else {
+    await sleep(9000)
+  }
+  process.exit(0)
+}
+
+if (how === 'left') {
+  // It is let go of while a graph holds an exchange of it; the thread that will destroy the graph goes on.
+  const summed = tensor(values(10, ownRank))
+  native.allReduceSum(communicator, [summed])
+  native.beginCapture(device)
+  native.allReduceSum(communicator, [summed])
+  const graph = native.endCapture(device)
+  native.launchGraph(device, graph)
+  const order = []
+  const closed = native.closeCommunicator(communicator).then(() => order.push('closed'))
+  await sleep(300)
+  order.push('destroyed')
+  native.destroyGraph(device, graph)
+  await closed
+  console.log(JSON.stringify(order))
   process.exit(0)
 }
 

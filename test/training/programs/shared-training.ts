@@ -22,6 +22,8 @@ export interface Request {
   readonly restores?: string
   /** Gradients are exchanged after the backward pass, and weights are waited for after the step. */
   readonly atOnce?: boolean
+  /** The job ends with its trainer alive. */
+  readonly keepsTrainer?: boolean
   /** Process 1 has another seed. */
   readonly disagree?: boolean
   /** This process wants to stop once it has seen so many steps of twenty; no other does. */
@@ -77,7 +79,8 @@ async function train(request: Request, world: World, device: string): Promise<Re
   const more = { ...options, world, ...(disagree && world.rank === 1 && { seed: 5 }) }
   const { step, gradients } = await makeFirstStep(table, data, { ...more, device })
   using model = modelOf(table, device)
-  await using trainer = await tinyTrainer(model, data, { ...table.options, ...more, batch: BATCH })
+  const trainer = await tinyTrainer(model, data, { ...table.options, ...more, batch: BATCH })
+  await using _ = request.keepsTrainer ? undefined : trainer
   if (request.atOnce) exchangeAtOnce(trainer)
   if (request.restores !== undefined) await trainer.restore(request.restores)
   const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
