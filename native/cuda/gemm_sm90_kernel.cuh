@@ -176,7 +176,9 @@ class BesidePrefetch {
 
   /// The next of the rows, as many as come on one of `steps` steps.
   __device__ __forceinline__ void next(int steps) {
-    for (int i = 0; i < rows_ && i * steps < 128; ++i, --rows_, row_ += stride_) prefetchToL2(row_, bytes_);
+    const int count = min(rows_, (128 + steps - 1) / steps);
+    for (int i = 0; i < count; ++i, row_ += stride_) prefetchToL2(row_, bytes_);
+    rows_ -= count;
   }
 
  private:
