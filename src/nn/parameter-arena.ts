@@ -10,14 +10,14 @@ import type { StateEntry } from './parameter-list.ts'
 /** Arrays of an arena: the weights; the gradients and moments of training; the exponential moving average. */
 export type ArenaRole = 'weights' | 'gradients' | 'firstMoments' | 'secondMoments' | 'ema'
 
-let replacedCopies = 0
+let timesLetGo = 0
 
 /**
- * How often a copy of weights in a narrower dtype, of any arena, has been replaced. A graph that was captured before reads and writes memory
- * that may be another's by now.
+ * How often an arena has let go of memory: a copy in a narrower dtype, or all that it has. A graph that was captured before may read and write
+ * what is another's by now.
  */
-export function copiesReplaced(): number {
-  return replacedCopies
+export function timesMemoryWasLetGo(): number {
+  return timesLetGo
 }
 
 /** Floats to which every parameter's begin is aligned: 64 bytes. */
@@ -155,7 +155,7 @@ export class ParameterArena {
   }
 
   #replaceCopy(dtype: ComputeDType): void {
-    if (this.#compute) replacedCopies++
+    if (this.#compute) timesLetGo++
     this.#compute?.dispose()
     this.#compute = dtype === 'f32' ? undefined : keep(Tensor.empty([this.size], this.device, dtype))
     for (const parameter of this.parameters) {
@@ -194,6 +194,7 @@ export class ParameterArena {
 
   dispose(): void {
     this.settle()
+    timesLetGo++
     for (const parameter of this.parameters) {
       parameter.value.dispose()
       parameter.bindCompute(undefined)

@@ -289,6 +289,19 @@ for (const { device, missing } of DEVICES) {
     })
 
     test.each([false, true])(
+      'is refused where another Trainer has given the model other projectors, as a captured graph: %s',
+      async (cudaGraph) => {
+        const options = { precision: 'bf16', steps: STEPS, cudaGraph } as const
+        const meanwhile = (model: SiT | DiT, encoder: Encoder) => {
+          const align = { encoder, depth: 1, projector: 'conv' } as const
+          take(new Trainer({ model, data, align, batch: 2, precision: 'bf16' }))
+        }
+        await expect(trained(device, { ...options, meanwhile })).rejects.toThrow(/disposed of/)
+        for (const held of taken.splice(0).reverse()) await held[Symbol.asyncDispose]()
+      },
+    )
+
+    test.each([false, true])(
       `does not grow in memory after step 10 of ${LONG}, as a captured graph: %s`,
       async (cudaGraph) => {
         const seen = new Map<number, MemoryStats>()
