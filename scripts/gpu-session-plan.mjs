@@ -46,6 +46,8 @@ const PROFILED = [
   ['', {}],
   [' with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
 ]
+/** How many GPUs share a step, where there are so many: nobody has timed what they exchange. */
+const SHARED = [2, 4, 8]
 /** Of SiT-XL/2, for `repa plan`, which has to guess in a precision that nobody has measured: with the batch that fits in 80 GB. */
 const PRECISIONS = [
   ['fp16', 128],
@@ -85,14 +87,17 @@ const COMPILER_CACHE = {
 }
 
 /**
- * @param {{ root: string, out: string, device: string, capability?: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string, nccl?: string }} where
- * `capability`: the GPU's, `9.0`; `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`,
+ * @param {{ root: string, out: string, device: string, capability?: string, gpus?: number, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string, nccl?: string }} where
+ * `capability`: the GPU's, `9.0`; `gpus`: how many usable ones there are; `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`,
  * `nccl`: their files; undefined where there is none
  * @returns {Step[]}
  */
-export function gpuSessionPlan({ root, out, device, capability, python, sanitizer, ncu, cublasLt, nccl }) {
+export function gpuSessionPlan({ root, out, device, capability, gpus = 1, python, sanitizer, ncu, cublasLt, nccl }) {
   const node = process.execPath
-  const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
+  const repaOn = (where, words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', where, '--json']
+  const repa = (...words) => repaOn(device, words)
+  /** Several processes have the GPUs from the first on. */
+  const repaOnAll = (...words) => repaOn('cuda', words)
   const probes = join(root, 'build/conformance/conformance')
   const shim = join(root, 'build/conformance/shim-dump')
   const noProbes = existsSync(probes) ? undefined : 'build/conformance/conformance is not here (npm run pack:offline)'
@@ -119,8 +124,11 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
     limit: 120,
     missing: noSanitizer,
   })
-  const step = (model, batch, ...more) =>
-    repa('bench', 'step', '--model', model, '--batch', String(batch), '--encoder', 'dinov2-vit-b', ...more)
+  const stepWords = (model, batch, ...more) => [
+    ...['bench', 'step', '--model', model, '--batch', String(batch), '--encoder', 'dinov2-vit-b'],
+    ...more,
+  ]
+  const step = (...words) => repa(...stepWords(...words))
   const beside = ['--against', 'python', '--turns', 'blocks']
   return [
     { name: 'doctor', group: 'doctor', command: repa('doctor'), limit: 60, json: 'object' },
@@ -192,6 +200,17 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
       env,
       missing: lackOfChoice(env),
     })),
+    ...SHARED.flatMap((count) =>
+      [[], ['--cuda-graph']].map((graph) => ({
+        name: `step of SiT-XL/2 at batch 256 by ${count} GPUs${graph.length ? ' as a graph' : ''}`,
+        group: 'processes',
+        command: repaOnAll(...stepWords('SiT-XL/2', 256, '--processes', String(count), ...graph)),
+        limit: 120,
+        json: 'object',
+        env: { ...(nccl && { REPA_NCCL: nccl }) },
+        missing: gpus < count ? `there are fewer than ${count} GPUs` : undefined,
+      })),
+    ),
     ...PROFILED.map(([choice, env]) => ({
       name: `where products and attention of SiT-XL/2 at batch 256 wait${choice}`,
       group: 'profile',

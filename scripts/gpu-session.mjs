@@ -190,9 +190,10 @@ async function main() {
   const ncu = firstThat([process.env.REPA_NCU, 'ncu', '/usr/local/cuda/bin/ncu'], '--version')
   const cublasLt = findLibrary(python, process.env.REPA_CUBLASLT, 'libcublasLt.so.1[23]')
   const nccl = findLibrary(python, process.env.REPA_NCCL, 'libnccl.so.2')
-  const { gpuOf } = await import('../dist/tensor/device.js')
+  const { gpuOf, usableGpus } = await import('../dist/tensor/device.js')
   const capability = gpuOf(values.device)?.computeCapability
-  const found = { capability, python, sanitizer, ncu, cublasLt, nccl }
+  const gpus = usableGpus().length
+  const found = { capability, gpus, python, sanitizer, ncu, cublasLt, nccl }
   const plan = gpuSessionPlan({ root, out, device: values.device, ...found })
   const groups = new Set(plan.map(({ group }) => group))
   const only = values.only?.split(',') ?? [...groups]

@@ -1,6 +1,8 @@
 import * as z from 'zod'
 import { aFunction } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { ALONE, type World } from '../distributed/world.ts'
+import { aWorld } from '../distributed/world-schema.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
@@ -34,8 +36,10 @@ export interface GpuStepBenchmarkOptions {
   readonly model?: SiTPreset | LightningDiTPreset | MMDiTPreset | FreeSizes
   /** Side of the images in pixels, of which eight make one of the latents'. Default 256. */
   readonly size?: number
-  /** Default 64. */
+  /** Of all processes. Default 64. */
   readonly batch?: number
+  /** The processes that share it, with a GPU each, as `withProcesses` gives them. Default: this one alone. Without a baseline. */
+  readonly world?: World
   /** Measured steps, at least 7 against a baseline. */
   readonly rounds?: number
   /** Default bf16. */
@@ -84,6 +88,7 @@ const optionsSchema = whenNeeded(() =>
       ])
       .optional(),
     cudaGraph: z.boolean().optional(),
+    world: aWorld('meet').optional(),
     recompute: z.enum(RECOMPUTATIONS).optional(),
     routeTokens: aShareOfTokens().optional(),
     seconds: z.number().positive().optional(),
@@ -103,7 +108,10 @@ export interface GpuStepBenchmark extends KernelWishes {
   /** Side of the images in pixels. */
   readonly size: number
   readonly parameters: number
+  /** Of all processes. */
   readonly batch: number
+  /** With a GPU each, of which what follows tells of the leader's. */
+  readonly processes: number
   readonly device: Device
   readonly gpu: CudaDeviceInfo
   /** As CUDA counts: 13000 is 13.0. */
@@ -119,8 +127,9 @@ export interface GpuStepBenchmark extends KernelWishes {
     readonly seconds: TimeSeries
     /** What the host took of them to enqueue the step: where it is most of it, the GPU waits for the host. */
     readonly enqueueing: TimeSeries
+    /** Of all processes. */
     readonly imagesPerSecond: number
-    /** Per second, by the median. */
+    /** Per second, of this GPU, by the median. */
     readonly flops: number
     /** FLOP per second of a large product and bytes per second of a copy, measured in turn with the steps. */
     readonly productRate: TimeSeries
@@ -156,16 +165,26 @@ export interface GpuStepBenchmark extends KernelWishes {
 const BASELINE_WARMUP = 5
 
 /**
- * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
+ * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns. Several
+ * processes begin each step together, and the time is the leader's, which ends with what all exchange.
  *
- * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, fp16 or a run of so many seconds beside a baseline, or processes that do not divide the batch or are beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   parseConfiguration(optionsSchema(), options, 'the options of benchmarkGpuStep')
   const rounds = roundsOf(options)
-  const { device, batch = 64, precision = 'bf16', against, seed = 0 } = options
+  const { device, batch = 64, precision = 'bf16', against, seed = 0, world = ALONE } = options
   if (against && options.seconds !== undefined) {
     throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
+  }
+  const { size: processes } = world
+  if (batch % processes !== 0) {
+    throw new RangeError(`A batch of ${batch} cannot be shared by ${processes} processes; expected a multiple of them.`)
+  }
+  if (processes > 1 && (against || options.seconds !== undefined)) {
+    throw new RangeError(
+      `${processes} processes are timed by themselves, for so many rounds; leave out the baseline, and the run of so many seconds.`,
+    )
   }
   if (against) {
     requireNoRoute(options)
@@ -176,7 +195,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   const measured = await measureSides(options)
   const { config, parameters, flopsPerImage, rates, times, operations } = measured
   const seconds = timeSeries(times.ours)
-  const flops = (batch * flopsPerImage) / seconds.median
+  const flops = ((batch / processes) * flopsPerImage) / seconds.median
   const gpu = gpuOf(device)!
   const sheet = gpuByCudaName(gpu.name)
   const productRate = timeSeries(rates.products)
@@ -185,6 +204,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     size: options.size ?? DEFAULT_SIZE,
     parameters,
     batch,
+    processes,
     device,
     gpu,
     driverVersion: native().cudaInfo().driverVersion,

@@ -1,5 +1,6 @@
 import { dinov2 } from '../alignment/dinov2.ts'
 import { VisionEncoder } from '../alignment/vision-encoder.ts'
+import { ALONE } from '../distributed/world.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { VisionTransformer } from '../models/vit.ts'
@@ -88,6 +89,7 @@ export class GpuTrainingSide implements Disposable {
       cudaGraph = false,
       recompute,
       routeTokens,
+      world = ALONE,
     } = options
     const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
     const made: Disposable[] = [allowTf32Meanwhile(device, tf32)]
@@ -110,7 +112,8 @@ export class GpuTrainingSide implements Disposable {
         }),
       )
       model.computeIn(dtype)
-      const step = { batch, seed, lossScale, cudaGraph, recompute, routeTokens, ...(encoder && { encoder }) }
+      const ofStep = { seed, lossScale, cudaGraph, recompute, routeTokens, world, ...(encoder && { encoder }) }
+      const step = { ...ofStep, batch: batch / world.size }
       const training = own(new TrainingStep(model, step))
       for (let i = 0; i < WARMUP; i++) await training.run()
       const peakDeviceBytes = memoryStats(device).peakBytes - before

@@ -1,10 +1,12 @@
 import type { Encoder } from '../alignment/encoder.ts'
+import { ALONE, type World } from '../distributed/world.ts'
 import type { SiT } from '../models/sit.ts'
 import { keptTokens, type TokenRouting, usualRoute } from '../models/token-route.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import type { TokenSubset } from '../tensor/ops/token-subset.ts'
+import type { Parameter } from '../tensor/parameter.ts'
 import { type RandomKey, randomNormal, randomTimesteps, randomTokens } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
@@ -17,7 +19,10 @@ import { SiTObjective } from '../training/sit-objective.ts'
 import { PIXELS_PER_LATENT } from './image-size.ts'
 
 export interface TrainingStepOptions {
+  /** Of this process. */
   readonly batch: number
+  /** The processes whose gradients are summed, as Trainer's are. Default: this one alone. */
+  readonly world?: World
   readonly seed?: number
   /** Makes each step's targets of the images, u8 and 8 times as wide as the latents; without it the targets are given. */
   readonly encoder?: Encoder
@@ -55,6 +60,7 @@ export class TrainingStep implements Disposable {
   readonly route: TokenRouting | undefined
   readonly #model: SiT
   readonly #options: TrainingStepOptions
+  readonly #world: World
   readonly #seed: number
   readonly #optimizer: AdamW
   readonly #objective = new SiTObjective()
@@ -67,13 +73,14 @@ export class TrainingStep implements Disposable {
   #enqueueSeconds = 0
 
   constructor(model: SiT, options: TrainingStepOptions) {
-    const { batch, seed = 0, encoder, lossScale = 0, routeTokens = 0 } = options
+    const { batch, seed = 0, encoder, lossScale = 0, routeTokens = 0, world = ALONE } = options
     if (routeTokens > 0) this.route = { share: routeTokens, ...usualRoute(model.config.depth) }
     requireRoute(model, this)
     this.#model = model
     this.#options = options
+    this.#world = world
     this.#seed = seed
-    this.#optimizer = new AdamW(model.arena, { lossScale })
+    this.#optimizer = new AdamW(model.arena, { lossScale }, world)
     this.#latents = randomNormal(this.#latentShape, this.#key('posterior'), model.device)
     const { classes, alignWidths } = model.config
     const { text } = model
@@ -92,7 +99,7 @@ export class TrainingStep implements Disposable {
         )
   }
 
-  /** Makes one step; the seconds that it took, the device being idle before and after. */
+  /** Makes one step; the seconds that it took, the device, and those of the other processes, being idle before and after. */
   run(): Promise<number> {
     return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
   }
@@ -107,8 +114,7 @@ export class TrainingStep implements Disposable {
    * step beside it would want the step's memory a second time.
    */
   async runPlain(): Promise<void> {
-    this.#captured?.dispose()
-    this.#captured = undefined
+    this.#forgetCaptured()
     await this.#timed(false)
   }
 
@@ -130,6 +136,7 @@ export class TrainingStep implements Disposable {
     }
     this.#step++
     await synchronize(device)
+    await this.#world.meet()
     const began = performance.now()
     if (replay) this.#replay(inputs)
     else scope(() => void this.#compute(inputs))
@@ -139,8 +146,27 @@ export class TrainingStep implements Disposable {
   }
 
   #replay(inputs: Inputs): void {
-    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => this.#compute(own)))
+    const { arena } = this.#model
+    // What a graph waits for is in the graph, as in Trainer's.
+    arena.settle()
+    if (!this.#captured) {
+      this.#captured = new CapturedStep(inputs, (own) =>
+        scope(() => {
+          const losses = this.#compute(own)
+          arena.settle()
+          return losses
+        }),
+      )
+      this.#world.remembers(this.#captured)
+    }
     this.#captured.replay(inputs)
+  }
+
+  #forgetCaptured(): void {
+    if (!this.#captured) return
+    this.#world.forgets(this.#captured)
+    this.#captured.dispose()
+    this.#captured = undefined
   }
 
   #drawTokens(): TokenSubset | undefined {
@@ -160,8 +186,11 @@ export class TrainingStep implements Disposable {
       alignWeight: 0.5,
       scaling: this.#optimizer.scaling,
       recompute: this.#options.recompute,
+      ...(this.#world.size > 1 && {
+        onFinal: (parameters: readonly Parameter[]) => this.#optimizer.exchange.begin(parameters),
+      }),
     })
-    this.#optimizer.step()
+    this.#optimizer.step(1 / this.#world.size)
     return {
       denoising: mean(losses.denoising),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
@@ -194,7 +223,7 @@ export class TrainingStep implements Disposable {
   }
 
   dispose(): void {
-    this.#captured?.dispose()
+    this.#forgetCaptured()
     for (const tensor of [this.#latents, this.#condition, this.#images, ...this.#targets]) tensor?.dispose()
     this.#optimizer.dispose()
   }

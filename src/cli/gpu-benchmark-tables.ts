@@ -40,6 +40,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
     baseline,
     size,
     batch,
+    processes,
     parameters,
     precision,
     encoder,
@@ -58,7 +59,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
     ...(encoder === undefined ? [] : [`with ${typeof encoder === 'string' ? encoder : 'an encoder'}`]),
     ...(cudaGraph ? ['as a graph'] : []),
     ...(recompute === 'elementwise' ? ['elementwise passes computed again'] : []),
-    gpu.name,
+    processes === 1 ? gpu.name : `${processes} x ${gpu.name}`,
   ]
   out.line(said.join(', '))
   showClocks(result.clocks, out)

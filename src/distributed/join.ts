@@ -3,8 +3,7 @@ import type { AddressInfo } from 'node:net'
 import * as z from 'zod'
 import { aFunction } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
-import { native } from '../native.ts'
-import { type Device, resolveDevice } from '../tensor/device.ts'
+import { type Device, resolveDevice, usableGpus } from '../tensor/device.ts'
 import { Communicator } from './communicator.ts'
 import { FollowingGroup } from './following-group.ts'
 import { reasonOf } from './group.ts'
@@ -146,11 +145,6 @@ function firstOf(size: number, device: string): Device {
   }
   return first
 }
-
-const usableGpus = () =>
-  native()
-    .cudaInfo()
-    .devices.filter(({ usable }) => usable)
 
 /** The device of a process that a launcher has started: its GPU by its number on the machine, or the only one that it is shown. */
 function deviceAt({ localRank, launcher }: Place, device: string): Device {

@@ -20,6 +20,7 @@ const reportSchema = z.looseObject({
   batch: z.int().positive(),
   device: z.string(),
   threads: z.int().positive().optional(),
+  processes: z.int().positive().default(1),
   /** `repa bench step` on a CPU measures in fp32 and does not say so. */
   precision: z.enum(PRECISIONS).default('fp32'),
   ours: z.looseObject({ imagesPerSecond: z.number().positive(), flops: z.number().positive() }),
@@ -62,10 +63,13 @@ export async function measuredSteps(folder = FOLDER): Promise<MeasuredStep[]> {
   )
 }
 
-/** The reports in a value, at any depth. Those beside a busy process, or with a route, are of another question. */
+/** The reports in a value, at any depth. Those beside a busy process, with a route, or of several GPUs are of another question. */
 function reportsIn(value: unknown): z.output<typeof reportSchema>[] {
   if (typeof value !== 'object' || value === null) return []
   const report = reportSchema.safeParse(value)
-  if (report.success) return 'beside' in report.data || 'route' in report.data ? [] : [report.data]
+  if (report.success) {
+    const { data } = report
+    return 'beside' in data || 'route' in data || data.processes > 1 ? [] : [data]
+  }
   return Object.values(value).flatMap(reportsIn)
 }

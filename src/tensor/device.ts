@@ -41,6 +41,13 @@ export function gpuOf(device: Device): CudaDeviceInfo | undefined {
     .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
 }
 
+/** The GPUs that the kernels run on, of those that this process sees. */
+export function usableGpus(): readonly CudaDeviceInfo[] {
+  return native()
+    .cudaInfo()
+    .devices.filter(({ usable }) => usable)
+}
+
 /** Waits until everything enqueued on the device has run; rejects with what failed there, by the operation's name. */
 export function synchronize(device: Device): Promise<void> {
   return native().synchronize(device)

@@ -23,7 +23,19 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'tensor',
     'native.ts',
   ],
-  benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  // A step may be that of several processes.
+  benchmark: [
+    'training',
+    'models',
+    'alignment',
+    'diffusion',
+    'data',
+    'distributed',
+    'formats',
+    'nn',
+    'tensor',
+    'native.ts',
+  ],
   // A planned step is the trainer's, of one of several processes maybe, and its machine's speed is what was benchmarked, or a data sheet's.
   planning: [
     'benchmark',

@@ -39,6 +39,7 @@ interface Plan {
     out: string
     device: string
     capability?: string
+    gpus?: number
     python?: string
     sanitizer?: string
     ncu?: string
@@ -190,8 +191,9 @@ test('every command of the plan is one, and what this machine lacks is said', as
   }
   // What has not been measured yet comes before what is measured anew.
   const groups = [...new Set(plan.map(({ group }) => group))]
-  expect(groups.slice(0, 9)).toEqual([
-    ...['doctor', 'sustained', 'test', 'choices', 'variants', 'profile', 'sampling', 'precisions', 'compile'],
+  expect(groups.slice(0, 10)).toEqual([
+    ...['doctor', 'sustained', 'test', 'choices', 'variants', 'processes', 'profile', 'sampling', 'precisions'],
+    'compile',
   ])
   // A compilation that was ended goes on from where it was, whichever step or session comes next.
   const caches = plan.filter(({ group }) => group === 'compile').map(({ env }) => env!.TORCHINDUCTOR_CACHE_DIR)
@@ -203,6 +205,12 @@ test('every command of the plan is one, and what this machine lacks is said', as
   expect(lacks('profile')).toEqual(new Set(['there is no Nsight Compute (ncu) here']))
   expect(lacks('sanitizer')).toEqual(new Set(['there is no compute-sanitizer here']))
   expect(lacks('choices')).toEqual(new Set([undefined]))
+  const shared = gpuSessionPlan({ ...where, gpus: 4 }).filter(({ group }) => group === 'processes')
+  expect(shared.map(({ missing }) => missing)).toEqual([
+    ...[undefined, undefined, undefined, undefined],
+    ...['there are fewer than 8 GPUs', 'there are fewer than 8 GPUs'],
+  ])
+  expect(lacks('processes').size).toBe(3)
   // Elsewhere the settings that ask for Hopper's kernels are refused.
   const ampere = gpuSessionPlan({ ...where, ncu: 'ncu', capability: '8.0' })
   const asking = ({ env = {} }: Step) => /^wgmma/m.test(`${env.REPA_GEMM}\n${env.REPA_ATTENTION}`)

@@ -1,5 +1,6 @@
 import type { PythonBaselineOptions } from '../../benchmark/python-baseline.ts'
 import type { StepBenchmark } from '../../benchmark/step.ts'
+import type { World } from '../../distributed/world.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.ts'
 import type { Precision } from '../../training/precision.ts'
@@ -53,6 +54,12 @@ export const benchStepCommand = defineCommand({
       description: "on a GPU: makes each step's features of images, with random weights",
     },
     cudaGraph: { type: 'boolean', description: 'on a GPU: record the step once and replay it' },
+    processes: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description: 'on GPUs: share the batch among so many processes with a GPU each, as repa train does [1]',
+    },
     baselineVariant: {
       type: 'enum',
       values: ['tuned', 'as-written'],
@@ -90,6 +97,10 @@ export const benchStepCommand = defineCommand({
     {
       command: 'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --seconds 60',
       description: 'on a GPU, a minute under full power',
+    },
+    {
+      command: 'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --processes 8',
+      description: 'on eight GPUs, which exchange gradients and weights',
     },
     {
       command: 'repa bench step --device cuda --model SiT-XL/2 --size 512 --batch 32 --encoder dinov2-vit-b',
@@ -138,12 +149,13 @@ export const benchStepCommand = defineCommand({
       ...(ofBaseline.baselineLog && { onLog: (line: string) => out.log(`PyTorch: ${line}`) }),
     }
     if (onGpu) {
-      const [{ benchmarkGpuStep }, { showGpuStep }] = await Promise.all([
+      const [{ benchmarkGpuStep }, { showGpuStep }, { withProcesses }] = await Promise.all([
         import('../../benchmark/gpu-step.ts'),
         import('../gpu-benchmark-tables.ts'),
+        import('../../distributed/join.ts'),
       ])
-      const result = await benchmarkGpuStep({
-        device,
+      const { processes } = options
+      const measured = {
         model,
         size,
         batch,
@@ -159,7 +171,12 @@ export const benchStepCommand = defineCommand({
         ...(seconds !== undefined && { seconds }),
         signal,
         ...shown,
-      }).finally(endProgress)
+      }
+      const measure = (world: World, own: string) => {
+        if (world.rank > 0) out.silence()
+        return benchmarkGpuStep({ ...measured, world, device: own })
+      }
+      const result = await withProcesses({ processes, device: context.device }, measure).finally(endProgress)
       showGpuStep(model, result, out)
       out.json({ ...result, model })
       return
@@ -186,7 +203,7 @@ export const benchStepCommand = defineCommand({
 })
 
 const BASELINE_OPTIONS = ['baselineVariant', 'baselineCompile', 'baselineRegions', 'baselineLog', 'turns'] as const
-const GPU_OPTIONS = ['encoder', 'cudaGraph', 'turns', 'probeSide'] as const
+const GPU_OPTIONS = ['encoder', 'cudaGraph', 'processes', 'turns', 'probeSide'] as const
 
 interface Choices {
   readonly precision?: Precision
