@@ -12,11 +12,18 @@ const report = (batch: number, more: object = {}) => ({
   ...more,
 })
 
-test('what was measured last comes first, without what was measured beside a busy process or with a route', async () => {
+test('what was measured last comes first, without what was measured beside a busy process, with a route or on several GPUs', async () => {
   const folder = temporaryFolder()
   const write = (name: string, date: string, ...steps: object[]) =>
     writeFileSync(join(folder, name), JSON.stringify({ date, machine: 'here', runs: { steps } }))
-  write('b.json', '2026-01-02', report(1), report(2, { beside: 'a busy process' }), report(3, { route: 0.5 }))
+  write(
+    'b.json',
+    '2026-01-02',
+    report(1),
+    report(2, { beside: 'a busy process' }),
+    report(3, { route: 0.5 }),
+    report(4, { processes: 8 }),
+  )
   write('c.json', '2026-03-01', report(4), report(5))
   write('a.json', '2026-01-02', report(6))
   const steps = await measuredSteps(folder)
