@@ -14,6 +14,7 @@ import { compareImages, type ImageComparison } from './evaluation/compare-images
 import { writeRecord } from './evaluation/evaluation-record.ts'
 import { loadFeatureNetwork } from './evaluation/feature-network.ts'
 import { evaluateProbe, type ProbeResult } from './evaluation/probe.ts'
+import { FolderInUse } from './formats/folder-in-use.ts'
 import { makeFolder } from './formats/make-folder.ts'
 import type { Device } from './tensor/device.ts'
 import type { TrainingOptions } from './training/configuration.ts'
@@ -109,6 +110,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   const [data, heldOut, run] = [join(out, 'data'), join(out, 'held-out'), join(out, 'run')]
   const samples = join(out, 'samples')
   await claimFolder(out)
+  await using _held = await FolderInUse.take(out)
   await Promise.all([data, heldOut, run, samples].map((path) => rm(path, { recursive: true, force: true })))
 
   onPhase?.(`drawing ${IMAGES_PER_CLASS * DEMO_CLASSES.length} images of ${DEMO_CLASSES.length} classes`)

@@ -50,6 +50,19 @@ test.each(Object.entries(jobs).filter(([name]) => name.startsWith('benchmark')))
   },
 )
 
+test('a demo whose folder another has is refused, and leaves that alone', async () => {
+  const out = join(folder, 'demo')
+  const stopped = new AbortController()
+  let second: Promise<unknown> | undefined
+  const onPhase = () => {
+    const { signal } = stopped
+    second ??= jobs.demo({ out, device: 'cpu', signal }).catch((error: Error) => error.message)
+    second.finally(() => stopped.abort())
+  }
+  await expect(jobs.demo({ out, device: 'cpu', onPhase, signal: stopped.signal })).rejects.toThrow('aborted')
+  expect(await second).toMatch(/demo is in use by process/)
+})
+
 describe.each(Object.entries(jobs).filter(([name]) => !TAKE_NOTHING.includes(name)))('%s', (_, job) => {
   test.each(CALLS)('of %j, %j, %j', async (...given) => {
     const call = job as (...given: unknown[]) => Promise<unknown> | AsyncGenerator
