@@ -58,8 +58,8 @@ export function resetDevice(device: Device): void {
   native().resetDevice(device)
 }
 
-/** Devices on which `allowTf32` was turned on last: the addon does not tell. */
-const allowingTf32 = new Set<Device>()
+/** What was said of a device last, and above it what those say who do so meanwhile, in the order in which they began. */
+const tf32 = new Map<Device, { on: boolean }[]>()
 
 /**
  * Whether products of f32 matrices that are enqueued on the device from here on may round their operands to tf32's 10 bits of significand,
@@ -68,15 +68,32 @@ const allowingTf32 = new Set<Device>()
  */
 export function allowTf32(device: Device, on: boolean): void {
   native().allowTf32(device, on)
-  if (on) allowingTf32.add(device)
-  else allowingTf32.delete(device)
+  sayingOf(device).at(-1)!.on = on
 }
 
-/** `allowTf32` until what it returns is disposed of: then products may be made as they might before. */
+/**
+ * `allowTf32` until what it returns is disposed of: then products may be made as who began last says of those who have not ended, in whatever
+ * order they end, and after all of them as before.
+ */
 export function allowTf32Meanwhile(device: Device, on: boolean): Disposable {
-  const before = allowingTf32.has(device)
-  allowTf32(device, on)
-  return { [Symbol.dispose]: () => allowTf32(device, before) }
+  const saying = sayingOf(device)
+  native().allowTf32(device, on)
+  const own = { on }
+  saying.push(own)
+  return {
+    [Symbol.dispose]: () => {
+      const place = saying.indexOf(own)
+      if (place < 0) return
+      saying.splice(place, 1)
+      native().allowTf32(device, saying.at(-1)!.on)
+    },
+  }
+}
+
+function sayingOf(device: Device): { on: boolean }[] {
+  const saying = tf32.get(device) ?? [{ on: false }]
+  tf32.set(device, saying)
+  return saying
 }
 
 /** What the device's allocator holds, in bytes. */

@@ -86,6 +86,14 @@ for (const { device, missing } of DEVICES.filter((entry) => entry.device !== 'cp
         expect(await products(device, operands)).toEqual(coarse)
       }
       expect(await products(device, operands)).toEqual(plain)
+      // Of two that overlap, the one that began last has its say, and both of them leave it as it was.
+      const [first, second] = [allowTf32Meanwhile(device, true), allowTf32Meanwhile(device, true)]
+      first[Symbol.dispose]()
+      const beside = await products(device, operands)
+      second[Symbol.dispose]()
+      first[Symbol.dispose]()
+      expect(await products(device, operands)).toEqual(plain)
+      expect(beside.out.data.some((value, i) => value !== plain.out.data[i])).toBe(rounds)
     })
   })
 }
