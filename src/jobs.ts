@@ -1,23 +1,30 @@
 /** What one call does from beginning to end. Each is loaded when it is called: importing the library waits for none of them. */
 
+import { asCalled } from './configuration/as-called.ts'
 import type { JoinOptions } from './distributed/join.ts'
 import type { World } from './distributed/world.ts'
 import { type Device, deviceOf } from './tensor/device.ts'
 import type { TrainOptions } from './training/run.ts'
 
-/** An async function that is loaded at its first call. */
+/** An async function that is loaded at its first call, with its options as they are at each. */
 function loaded<A extends unknown[], R>(
   load: () => Promise<(...args: A) => R | Promise<R>>,
 ): (...args: A) => Promise<R> {
-  return async (...args) => (await load())(...args)
+  return async (...args) => {
+    const given = args.map(asCalled) as A
+    return (await load())(...given)
+  }
 }
 
 /** As `loaded`, of a generator, which does nothing before the first of what it makes is asked for. */
 function loadedGenerator<A extends unknown[], T>(
   load: () => Promise<(...args: A) => AsyncGenerator<T, void, void>>,
 ): (...args: A) => AsyncGenerator<T, void, void> {
-  return async function* (...args) {
-    yield* (await load())(...args)
+  return (...args) => {
+    const given = args.map(asCalled) as A
+    return (async function* () {
+      yield* (await load())(...given)
+    })()
   }
 }
 

@@ -1,4 +1,5 @@
 import { type Initialiser, normal, values, zeros } from '../nn/initialiser.ts'
+import { countMemoryChange } from '../nn/parameter-arena.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
@@ -169,6 +170,7 @@ export class VisionNetwork {
 
   /** Frees what was derived of the parameters: when they go, or have other values. */
   clear(): void {
+    countMemoryChange()
     this.#positions?.table.clear()
     this.#rotary?.clear()
     this.#ones?.dispose()

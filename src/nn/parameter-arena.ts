@@ -10,14 +10,19 @@ import type { StateEntry } from './parameter-list.ts'
 /** Arrays of an arena: the weights; the gradients and moments of training; the exponential moving average. */
 export type ArenaRole = 'weights' | 'gradients' | 'firstMoments' | 'secondMoments' | 'ema'
 
-let timesLetGo = 0
+let changes = 0
 
 /**
- * How often an arena has let go of memory: a copy in a narrower dtype, or all that it has. A graph that was captured before may read and write
- * what is another's by now.
+ * How often the memory that steps read has become another's or another: an arena's copy in a narrower dtype, all that it has, what was made of
+ * weights and kept. A graph that was captured before may read and write what is another's by now, or not what it should.
  */
-export function timesMemoryWasLetGo(): number {
-  return timesLetGo
+export function memoryChanges(): number {
+  return changes
+}
+
+/** For what else keeps memory that steps read. */
+export function countMemoryChange(): void {
+  changes++
 }
 
 /** Floats to which every parameter's begin is aligned: 64 bytes. */
@@ -36,7 +41,9 @@ export class ParameterArena {
   readonly frozen: readonly number[]
   readonly #offsets = new Map<Parameter, number>()
   readonly #arrays = new Map<ArenaRole, Tensor>()
-  #role: 'weights' | 'ema' = 'weights'
+  /** Whose values the parameters are, and above it what they are meanwhile, in the order in which that began. */
+  readonly #roles: { role: 'weights' | 'ema' }[] = [{ role: 'weights' }]
+  #optimizer: object | undefined
   #compute: Tensor | undefined
   #arrive: (() => void) | undefined
   #isDisposed = false
@@ -79,15 +86,29 @@ export class ParameterArena {
     let array = this.#arrays.get(role)
     if (!array) {
       // Zeros would pass for its weights.
-      if (this.#isDisposed) throw new Error(`The model has been disposed of, its ${role} with it.`)
+      this.requireAlive(role)
       array = keep(Tensor.zeros([this.size], this.device))
       this.#arrays.set(role, array)
     }
     return array
   }
 
+  /** @throws {Error} where the model has been disposed of */
+  requireAlive(role: ArenaRole): void {
+    if (this.#isDisposed) throw new Error(`The model has been disposed of, its ${role} with it.`)
+  }
+
   has(role: ArenaRole): boolean {
     return this.#arrays.has(role)
+  }
+
+  /** Whose moments and EMA the arena's are: the last optimizer that was made for it. */
+  get optimizer(): object | undefined {
+    return this.#isDisposed ? undefined : this.#optimizer
+  }
+
+  set optimizer(optimizer: object) {
+    this.#optimizer = optimizer
   }
 
   /**
@@ -107,23 +128,39 @@ export class ParameterArena {
 
   /** Whose values the parameters are. */
   get role(): 'weights' | 'ema' {
-    return this.#role
+    return this.#roles.at(-1)!.role
   }
 
   /** @throws {Error} where the parameters are the averaged model's: a step would take its gradient there, and update the weights by it */
   requireWeights(what: string): void {
-    if (this.#role === 'weights') return
+    if (this.role === 'weights') return
     throw new Error(
-      `${what}: the model's parameters are its ${this.#role}, by arena.use('${this.#role}'), and training is of its weights; call ` +
+      `${what}: the model's parameters are its ${this.role}, by arena.use('${this.role}'), and training is of its weights; call ` +
         "arena.use('weights') first, or let arena.useMeanwhile see to it.",
     )
   }
 
-  /** `use` until what it returns is disposed of: then the parameters are what they were. */
+  /**
+   * `use` until what it returns is disposed of: then the parameters are what who began last says of those who have not ended, in whatever order
+   * they end, and after all of them what they were before.
+   */
   useMeanwhile(role: 'weights' | 'ema'): Disposable {
-    const before = this.#role
-    this.use(role)
-    return { [Symbol.dispose]: () => this.use(before) }
+    const own = { role: this.role }
+    this.#roles.push(own)
+    try {
+      this.use(role)
+    } catch (error) {
+      this.#roles.pop()
+      throw error
+    }
+    return {
+      [Symbol.dispose]: () => {
+        const place = this.#roles.indexOf(own)
+        if (place < 0) return
+        this.#roles.splice(place, 1)
+        this.use(this.role)
+      },
+    }
   }
 
   /**
@@ -139,7 +176,7 @@ export class ParameterArena {
           : `The parameters cannot be "${role}"; expected weights or ema.`,
       )
     }
-    this.#role = role
+    this.#roles.at(-1)!.role = role
     const array = this.array(role)
     for (const parameter of this.parameters) {
       parameter.bind(keep(array.view(this.#offsets.get(parameter)!, parameter.shape)))
@@ -150,18 +187,15 @@ export class ParameterArena {
   /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. A copy that is in it already stays where it is. */
   computeIn(dtype: ComputeDType): void {
     this.settle()
-    if (dtype !== (this.#compute?.dtype ?? 'f32')) this.#replaceCopy(dtype)
-    this.refreshCompute()
-  }
-
-  #replaceCopy(dtype: ComputeDType): void {
-    if (this.#compute) timesLetGo++
+    if (dtype === (this.#compute?.dtype ?? 'f32')) return
+    changes++
     this.#compute?.dispose()
     this.#compute = dtype === 'f32' ? undefined : keep(Tensor.empty([this.size], this.device, dtype))
     for (const parameter of this.parameters) {
       const copy = this.#compute?.view(this.#offsets.get(parameter)!, parameter.shape)
       parameter.bindCompute(copy && keep(copy))
     }
+    this.refreshCompute()
   }
 
   /** The flat copy of the values in the dtype of computation; undefined where that is f32. */
@@ -173,7 +207,7 @@ export class ParameterArena {
   /** Makes the copy anew, after the values have been written by anything but the optimizer, which keeps it. */
   refreshCompute(): void {
     if (!this.#compute) return
-    using copy = cast(this.array(this.#role), this.#compute.dtype)
+    using copy = cast(this.array(this.role), this.#compute.dtype)
     native().copy(this.#compute.handle, copy.handle)
   }
 
@@ -194,7 +228,7 @@ export class ParameterArena {
 
   dispose(): void {
     this.settle()
-    timesLetGo++
+    changes++
     for (const parameter of this.parameters) {
       parameter.value.dispose()
       parameter.bindCompute(undefined)

@@ -1,5 +1,5 @@
 import { native } from '../native.ts'
-import { timesMemoryWasLetGo } from '../nn/parameter-arena.ts'
+import { memoryChanges } from '../nn/parameter-arena.ts'
 import { Graph } from '../tensor/graph.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -14,7 +14,7 @@ type Tensors = Readonly<Record<string, Tensor | undefined>>
 export class CapturedStep<Inputs extends Tensors, Results extends Tensors> implements Disposable {
   readonly #inputs: Inputs
   readonly #graph: Graph
-  readonly #timesLetGo = timesMemoryWasLetGo()
+  readonly #memoryChanges = memoryChanges()
   /** What the last replay computes; valid until the next is enqueued. Not the caller's to dispose. */
   readonly results: Results
   #isDisposed = false
@@ -40,9 +40,9 @@ export class CapturedStep<Inputs extends Tensors, Results extends Tensors> imple
     }
   }
 
-  /** Whether weights that were there when it was recorded may be gone (`computeIn`, another Trainer's projectors): it is to be recorded anew. */
+  /** Whether what it reads and writes may be elsewhere by now (`computeIn`, `load`, `dispose`): it is to be recorded anew, after a step without. */
   get isStale(): boolean {
-    return this.#timesLetGo !== timesMemoryWasLetGo()
+    return this.#memoryChanges !== memoryChanges()
   }
 
   /** Enqueues the step on other inputs of the same shapes. */

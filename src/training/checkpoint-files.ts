@@ -17,6 +17,7 @@ import type { ArenaRole } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import { checkpointName, RUN_LAYOUT } from './run-layout.ts'
+import { Turns } from './turns.ts'
 
 export const STATE_FILE = 'state.json'
 
@@ -65,6 +66,21 @@ export function arenaTensors(
   }))
 }
 
+const turns = new Map<string, Turns>()
+
+/** Of those of this process that write a folder of one name, which would remove what the other is writing. */
+async function turnAt(target: string): Promise<Disposable> {
+  const own = turns.get(target) ?? new Turns()
+  turns.set(target, own)
+  const turn = await own.take()
+  return {
+    [Symbol.dispose]: () => {
+      turn[Symbol.dispose]()
+      if (!own.isTaken) turns.delete(target)
+    },
+  }
+}
+
 /**
  * Writes a checkpoint's folder, one tensor at a time. Throws, leaving what was there, when the disk refuses. `fileSystem` stands in for
  * Node's where the tensors are written.
@@ -78,6 +94,7 @@ export async function writeCheckpointFiles(
   // A slash behind it, or a dot, would be a part of the names beside it.
   const target = resolve(path)
   const folder = dirname(target)
+  using _turn = await turnAt(target)
   const partial = `${target}.partial-${process.pid}`
   try {
     await makeFolder(folder)

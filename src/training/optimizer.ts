@@ -142,10 +142,23 @@ export class AdamW implements Disposable {
         moments: new Moments(arena, share, world),
       }
     })
+    arena.optimizer = this
     this.moments = moments
     this.#sums = keep(sums)
     this.#state = keep(state)
     this.restore({ updates: 0, skipped: 0 })
+  }
+
+  /**
+   * @throws {Error} where another optimizer has been made for the arena since, whose moments and EMA these are now, or where the model has an arena
+   *   of other parameters
+   */
+  requireOwn(what: string): void {
+    if (this.#arena.optimizer === this) return
+    throw new Error(
+      `${what}: the model has another optimizer since, of another Trainer or an AdamW, or other parameters, by align; what this one kept is gone. ` +
+        'Make a new one, and restore a checkpoint to go on from.',
+    )
   }
 
   /** The state on the device, for the losses, by whose scale they multiply their gradients; undefined without loss scaling. */
@@ -164,6 +177,7 @@ export class AdamW implements Disposable {
    */
   step(gradientScale = 1, settings?: StepSettings): void {
     const arena = this.#arena
+    this.requireOwn('A step of AdamW')
     requireGradientScale(gradientScale)
     const ofStep = { ...this.options, ...settings }
     if (settings) {

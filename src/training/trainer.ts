@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import { isOver } from '../alignment/schedule.ts'
+import { asCalled } from '../configuration/as-called.ts'
 import { requirePath } from '../configuration/path-argument.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import { memoryChanges } from '../nn/parameter-arena.ts'
 import { allowTf32Meanwhile, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { alignModel } from './align-model.ts'
@@ -59,8 +61,12 @@ export class Trainer implements AsyncDisposable {
   #batches: AsyncIterator<Batch, undefined> | undefined
   /** The samples of a step that is not begun. */
   #brought: Batch | undefined
-  /** Whether this trainer has made a step: then everything that is made once is there. */
+  /** Whether this trainer has made a step of what its next ones are: then everything that is made once is there. */
   #warm = false
+  /** How often memory that steps read had changed when this trainer last said what they compute in. */
+  #computesSince = 0
+  /** Whether a step was made of other samples than the loader's since that was opened. */
+  #isDisplaced = false
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
   /** Of checkpoints, saved or gone on from, and of beginnings of steps: none of them sees another half done. */
   readonly #turns = new Turns()
@@ -69,8 +75,8 @@ export class Trainer implements AsyncDisposable {
 
   /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
-    const resolved = resolveTrainerOptions(options)
-    const { model, data, world, precision, path, weighting, timeShift, velocityCosineWeight } = resolved
+    const resolved = resolveTrainerOptions(asCalled(options))
+    const { model, data, world, path, weighting, timeShift, velocityCosineWeight } = resolved
     this.model = model
     this.data = data
     this.#options = resolved
@@ -78,10 +84,7 @@ export class Trainer implements AsyncDisposable {
     this.#objective = objectiveFor(model, { path, weighting, timeShift, velocityCosineWeight })
     try {
       alignModel(resolved)
-      model.computeIn(precision.dtype)
-      for (const encoder of resolved.encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
-      resolved.autoencoder?.computeIn(precision.dtype)
-      resolved.captionEncoder?.computeIn(precision.dtype)
+      this.#computeInOwn()
       this.optimizer = new AdamW(model.arena, optimizerOptionsOf(resolved), world)
     } catch (error) {
       this.#objective[Symbol.dispose]()
@@ -115,6 +118,7 @@ export class Trainer implements AsyncDisposable {
   async restore(checkpoint: string): Promise<void> {
     requirePath(checkpoint, 'the checkpoint of restore')
     using _turn = await this.#takeTurn()
+    this.#requireModel('restore')
     await this.#options.world.comesTo('a checkpoint to go on from')
     const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await checkpointModule()
     const state = await readCheckpointState(checkpoint)
@@ -145,6 +149,7 @@ export class Trainer implements AsyncDisposable {
     requirePath(run, 'the run of save')
     const { resumeOnly } = saveOptionsOf(options)
     using _turn = await this.#takeTurn()
+    this.#requireModel('save')
     const { seed, configuration, world } = this.#options
     await world.comesTo(`the checkpoint of step ${this.#step}`)
     const { updates, skipped, lossScaling } = await this.optimizer.state()
@@ -243,6 +248,10 @@ export class Trainer implements AsyncDisposable {
     if (this.#turns.isTaken) {
       throw new Error('makeStep: a checkpoint of this trainer is being written or read; wait for that.')
     }
+    if (this.#isRunning)
+      throw new Error('makeStep: this trainer is in a run, whose steps are of the data; leave its loop before.')
+    // What a run has read ahead is of the steps that this one comes before.
+    this.#isDisplaced = true
     return this.#trainStep(samples).then(() => {})
   }
 
@@ -252,6 +261,8 @@ export class Trainer implements AsyncDisposable {
    */
   async #bring(): Promise<Error | undefined> {
     try {
+      if (this.#isDisplaced) await this.#closeLoader()
+      this.#isDisplaced = false
       if (this.#isAligning && isOver(this.#step, this.#options.alignSchedule)) await this.#endAlignment()
       this.#batches ??= this.#openLoader()
       this.#brought ??= (await this.#batches.next()).value
@@ -266,6 +277,8 @@ export class Trainer implements AsyncDisposable {
     const { batch, seed, flip, world, alignSchedule } = this.#options
     const isAligning = !isOver(this.#step, alignSchedule)
     if (isAligning !== this.#isAligning) this.#forgetCaptured()
+    // Encoders that have not run make something at their first step.
+    if (isAligning && !this.#isAligning) this.#warm = false
     this.#isAligning = isAligning
     const loader = new Loader(this.data, {
       batch,
@@ -290,6 +303,8 @@ export class Trainer implements AsyncDisposable {
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
     this.model.arena.requireWeights('A training step')
+    this.#requireModel('A training step')
+    if (this.#computesSince !== memoryChanges()) this.#computeInOwn()
     const step = this.#step
     const learningRate = this.#computation.learningRateAt(step)
     // For what is enqueued here alone: the device is not this trainer's.
@@ -310,6 +325,10 @@ export class Trainer implements AsyncDisposable {
   #run(inputs: StepInputs): StepLosses {
     const compute = (from: StepInputs) => this.#computation.run(from, this.#step, this.#isAligning)
     if (!this.#options.cudaGraph) return compute(inputs)
+    if (this.#captured?.isStale) {
+      this.#forgetCaptured()
+      this.#warm = false
+    }
     if (!this.#warm) {
       this.#warm = true
       return compute(inputs)
@@ -317,7 +336,6 @@ export class Trainer implements AsyncDisposable {
     // What a graph waits for is in the graph: it neither finds weights on their way nor leaves them so.
     const { arena } = this.model
     arena.settle()
-    if (this.#captured?.isStale) this.#forgetCaptured()
     if (!this.#captured) {
       this.#captured = new CapturedStep(inputs, (copies) =>
         scope(() => {
@@ -330,6 +348,21 @@ export class Trainer implements AsyncDisposable {
     }
     this.#captured.replay(inputs)
     return this.#captured.results
+  }
+
+  #requireModel(what: string): void {
+    this.model.arena.requireAlive('weights')
+    this.optimizer.requireOwn(what)
+  }
+
+  /** Lets all that a step runs compute in this trainer's precision: another one, or a sampling, may have said otherwise. */
+  #computeInOwn(): void {
+    const { model, precision, encoders, autoencoder, captionEncoder } = this.#options
+    model.computeIn(precision.dtype)
+    for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
+    autoencoder?.computeIn(precision.dtype)
+    captionEncoder?.computeIn(precision.dtype)
+    this.#computesSince = memoryChanges()
   }
 
   #forgetCaptured(): void {

@@ -16,7 +16,9 @@ import { SiT } from '../../src/models/sit.ts'
 import { VisionTransformer } from '../../src/models/vit.ts'
 import { DINOV3_TRAITS } from '../../src/models/vit-presets.ts'
 import { type MemoryStats, native } from '../../src/native.ts'
+import { stateSource } from '../../src/nn/state-dict.ts'
 import { memoryStats, resetPeakMemory, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
+import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import type { LearningRateSchedule } from '../../src/training/learning-rate.ts'
@@ -78,6 +80,8 @@ function create(kind: Kind, device: string): SiT | DiT {
   return SiT.create(MODEL, { ...options, ...(kind === 'LightningDiT' && LIGHTNINGDIT), ...(kind === 'DiTDH' && DITDH) })
 }
 
+type Meanwhile = (model: SiT | DiT, encoder: Encoder) => void | Promise<void>
+
 interface Trained {
   readonly losses: readonly number[]
   /** Of weights and EMA together. */
@@ -101,7 +105,7 @@ async function trained(
     learningRateSchedule?: LearningRateSchedule
     onStep?: (index: number) => void
     /** What else is done with the model and its encoder, after the third step. */
-    meanwhile?: (model: SiT | DiT, encoder: Encoder) => void
+    meanwhile?: Meanwhile
   },
 ): Promise<Trained> {
   const {
@@ -134,7 +138,7 @@ async function trained(
   for await (const step of trainer.run({ steps })) {
     made.push(step)
     onStep?.(step.index)
-    if (step.index === 3) meanwhile?.(model, encoder)
+    if (step.index === 3) await meanwhile?.(model, encoder)
   }
   const hash = createHash('sha256')
   for (const role of ['weights', 'ema'] as const)
@@ -251,7 +255,7 @@ for (const { device, missing } of DEVICES) {
     })
 
     // A graph that went on with the copies that it was captured with would read and write what takes their memory.
-    test.each<[string, (model: SiT | DiT, encoder: Encoder) => void]>([
+    test.each<[string, Meanwhile]>([
       [
         'the weights are computed with in f32 meanwhile',
         (model) => {
@@ -267,6 +271,25 @@ for (const { device, missing } of DEVICES) {
           encoder.computeIn?.('f32')
           takeFilled(arena.size)
           encoder.computeIn?.('bf16')
+        },
+      ],
+      [
+        'the model is left in f32',
+        (model) => {
+          model.computeIn('f32')
+        },
+      ],
+      [
+        'the encoder loads what it has',
+        async (_, encoder) => {
+          const { model } = encoder as VisionEncoder
+          const state = new Map<string, HostTensor>()
+          for (const entry of model.entries) {
+            using view = model.arena.view('weights', entry)
+            state.set(entry.name, await view.toHost())
+          }
+          await model.load(stateSource(state, 'what it has'))
+          for (let i = 0; i < 4; i++) takeFilled(4 * 32 * 2)
         },
       ],
       [
@@ -296,7 +319,9 @@ for (const { device, missing } of DEVICES) {
           const align = { encoder, depth: 1, projector: 'conv' } as const
           take(new Trainer({ model, data, align, batch: 2, precision: 'bf16' }))
         }
-        await expect(trained(device, { ...options, meanwhile })).rejects.toThrow(/disposed of/)
+        await expect(trained(device, { ...options, meanwhile })).rejects.toThrow(
+          'the model has another optimizer since',
+        )
         for (const held of taken.splice(0).reverse()) await held[Symbol.asyncDispose]()
       },
     )
