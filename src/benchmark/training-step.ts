@@ -11,9 +11,9 @@ import { type RandomKey, randomNormal, randomTimesteps, randomTokens } from '../
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { CapturedStep } from '../training/captured-step.ts'
 import { forwardBackward } from '../training/forward-backward.ts'
 import { AdamW, type AdamWOptions } from '../training/optimizer.ts'
+import { RepeatedStep } from '../training/repeated-step.ts'
 import { requireRoute } from '../training/requirements.ts'
 import { SiTObjective } from '../training/sit-objective.ts'
 import { PIXELS_PER_LATENT } from './image-size.ts'
@@ -68,7 +68,7 @@ export class TrainingStep implements Disposable {
   readonly #condition: Tensor
   readonly #images: Tensor | undefined
   readonly #targets: readonly Tensor[]
-  #captured: CapturedStep<Inputs, Losses> | undefined
+  readonly #repeated: RepeatedStep<Inputs, Losses>
   #step = 0
   #enqueueSeconds = 0
 
@@ -80,6 +80,7 @@ export class TrainingStep implements Disposable {
     this.#options = options
     this.#world = world
     this.#seed = seed
+    this.#repeated = new RepeatedStep({ capture: options.cudaGraph === true, world, arena: () => model.arena })
     this.#optimizer = new AdamW(model.arena, { lossScale }, world)
     this.#latents = randomNormal(this.#latentShape, this.#key('posterior'), model.device)
     const { classes, alignWidths } = model.config
@@ -101,7 +102,7 @@ export class TrainingStep implements Disposable {
 
   /** Makes one step; the seconds that it took, the device, and those of the other processes, being idle before and after. */
   run(): Promise<number> {
-    return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
+    return this.#timed()
   }
 
   /** What the host took to enqueue the last step: nearly all of it where the device has to wait for the host. */
@@ -114,11 +115,11 @@ export class TrainingStep implements Disposable {
    * step beside it would want the step's memory a second time.
    */
   async runPlain(): Promise<void> {
-    this.#forgetCaptured()
-    await this.#timed(false)
+    this.#repeated.forget()
+    await this.#timed()
   }
 
-  async #timed(replay: boolean): Promise<number> {
+  async #timed(): Promise<number> {
     const { device } = this.#model
     using noise = randomNormal(this.#latentShape, this.#key('noise'), device)
     using t = randomTimesteps(this.#options.batch, UNIFORM, this.#key('timesteps'), device)
@@ -138,35 +139,10 @@ export class TrainingStep implements Disposable {
     await synchronize(device)
     await this.#world.meet()
     const began = performance.now()
-    if (replay) this.#replay(inputs)
-    else scope(() => void this.#compute(inputs))
+    scope(() => void this.#repeated.run(inputs, (own) => this.#compute(own)))
     this.#enqueueSeconds = (performance.now() - began) / 1000
     await synchronize(device)
     return (performance.now() - began) / 1000
-  }
-
-  #replay(inputs: Inputs): void {
-    const { arena } = this.#model
-    // What a graph waits for is in the graph, as in Trainer's.
-    arena.settle()
-    if (!this.#captured) {
-      this.#captured = new CapturedStep(inputs, (own) =>
-        scope(() => {
-          const losses = this.#compute(own)
-          arena.settle()
-          return losses
-        }),
-      )
-      this.#world.remembers(this.#captured)
-    }
-    this.#captured.replay(inputs)
-  }
-
-  #forgetCaptured(): void {
-    if (!this.#captured) return
-    this.#world.forgets(this.#captured)
-    this.#captured.dispose()
-    this.#captured = undefined
   }
 
   #drawTokens(): TokenSubset | undefined {
@@ -223,7 +199,7 @@ export class TrainingStep implements Disposable {
   }
 
   dispose(): void {
-    this.#forgetCaptured()
+    this.#repeated.forget()
     for (const tensor of [this.#latents, this.#condition, this.#images, ...this.#targets]) tensor?.dispose()
     this.#optimizer.dispose()
   }

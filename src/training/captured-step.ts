@@ -5,7 +5,7 @@ import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
 /** Tensors by name; some may be missing, but the same ones at every step. */
-type Tensors = Readonly<Record<string, Tensor | undefined>>
+export type Tensors = Readonly<Record<string, Tensor | undefined>>
 
 /**
  * A step that was recorded once and is replayed: its inputs are copied into tensors of its own, and its results are the same

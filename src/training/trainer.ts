@@ -10,13 +10,13 @@ import { allowTf32Meanwhile, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { alignModel } from './align-model.ts'
 import { isCached } from './cached-encoder.ts'
-import { CapturedStep } from './captured-step.ts'
 import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW } from './optimizer.ts'
 import { optimizerOptionsOf } from './optimizer-settings.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
+import { RepeatedStep } from './repeated-step.ts'
 import { requireSameComputation } from './requirements.ts'
 import { type ResolvedTrainerOptions, resolveTrainerOptions } from './resolved-options.ts'
 import { checkpointName, RUN_LAYOUT } from './run-layout.ts'
@@ -42,7 +42,8 @@ const checkpointModule = () => import('./checkpoint.ts')
  *     await trainer.save('runs/xl')
  *
  * All random numbers and the order of the data depend on the seed and the step's number alone, so a resumed run goes on as the
- * unbroken one would have.
+ * unbroken one would have. A model is of one trainer at a time: one that is made of it later takes moments and EMA over, and the earlier one is
+ * refused from then on. Encoders and autoencoders may be of several; each step computes in its own trainer's precision.
  */
 export class Trainer implements AsyncDisposable {
   readonly model: AnyTransformer
@@ -61,13 +62,11 @@ export class Trainer implements AsyncDisposable {
   #batches: AsyncIterator<Batch, undefined> | undefined
   /** The samples of a step that is not begun. */
   #brought: Batch | undefined
-  /** Whether this trainer has made a step of what its next ones are: then everything that is made once is there. */
-  #warm = false
   /** How often memory that steps read had changed when this trainer last said what they compute in. */
   #computesSince = 0
   /** Whether a step was made of other samples than the loader's since that was opened. */
   #isDisplaced = false
-  #captured: CapturedStep<StepInputs, StepLosses> | undefined
+  readonly #repeated: RepeatedStep<StepInputs, StepLosses>
   /** Of checkpoints, saved or gone on from, and of beginnings of steps: none of them sees another half done. */
   readonly #turns = new Turns()
   #unreported: readonly TrainingStep[] = []
@@ -91,6 +90,7 @@ export class Trainer implements AsyncDisposable {
       throw error
     }
     this.#computation = new StepComputation(resolved, this.#objective, this.optimizer)
+    this.#repeated = new RepeatedStep({ capture: resolved.cudaGraph, world, arena: () => model.arena })
   }
 
   /** Steps made so far. */
@@ -276,9 +276,7 @@ export class Trainer implements AsyncDisposable {
   #openLoader(): AsyncIterator<Batch, undefined> {
     const { batch, seed, flip, world, alignSchedule } = this.#options
     const isAligning = !isOver(this.#step, alignSchedule)
-    if (isAligning !== this.#isAligning) this.#forgetCaptured()
-    // Encoders that have not run make something at their first step.
-    if (isAligning && !this.#isAligning) this.#warm = false
+    if (isAligning !== this.#isAligning) this.#repeated.forget()
     this.#isAligning = isAligning
     const loader = new Loader(this.data, {
       batch,
@@ -310,7 +308,8 @@ export class Trainer implements AsyncDisposable {
     // For what is enqueued here alone: the device is not this trainer's.
     using _products = allowTf32Meanwhile(this.model.device, this.#options.precision.tf32)
     const { read } = scope(() => {
-      const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
+      const inputs = this.#computation.draw(samples, step, this.#isAligning)
+      const losses = this.#repeated.run(inputs, (from) => this.#computation.run(from, step, this.#isAligning))
       const numbers = Object.entries(losses).map(async ([name, loss]) => [name, await loss?.item()] as const)
       return { read: Promise.all([this.optimizer.state(), ...numbers]) }
     })
@@ -319,35 +318,6 @@ export class Trainer implements AsyncDisposable {
       const report = stepReport(Object.fromEntries(numbers) as LossNumbers, this.#computation.weightsAt(step), state)
       return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
     })
-  }
-
-  /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */
-  #run(inputs: StepInputs): StepLosses {
-    const compute = (from: StepInputs) => this.#computation.run(from, this.#step, this.#isAligning)
-    if (!this.#options.cudaGraph) return compute(inputs)
-    if (this.#captured?.isStale) {
-      this.#forgetCaptured()
-      this.#warm = false
-    }
-    if (!this.#warm) {
-      this.#warm = true
-      return compute(inputs)
-    }
-    // What a graph waits for is in the graph: it neither finds weights on their way nor leaves them so.
-    const { arena } = this.model
-    arena.settle()
-    if (!this.#captured) {
-      this.#captured = new CapturedStep(inputs, (copies) =>
-        scope(() => {
-          const losses = compute(copies)
-          arena.settle()
-          return losses
-        }),
-      )
-      this.#options.world.remembers(this.#captured)
-    }
-    this.#captured.replay(inputs)
-    return this.#captured.results
   }
 
   #requireModel(what: string): void {
@@ -363,13 +333,6 @@ export class Trainer implements AsyncDisposable {
     autoencoder?.computeIn(precision.dtype)
     captionEncoder?.computeIn(precision.dtype)
     this.#computesSince = memoryChanges()
-  }
-
-  #forgetCaptured(): void {
-    if (!this.#captured) return
-    this.#options.world.forgets(this.#captured)
-    this.#captured.dispose()
-    this.#captured = undefined
   }
 
   async #closeLoader(): Promise<void> {
@@ -396,7 +359,7 @@ export class Trainer implements AsyncDisposable {
 
   async #free(): Promise<void> {
     using _turn = await this.#turns.take()
-    this.#forgetCaptured()
+    this.#repeated.forget()
     this.optimizer.dispose()
     this.#objective[Symbol.dispose]()
     await this.#closeLoader()
