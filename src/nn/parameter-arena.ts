@@ -1,6 +1,7 @@
 import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
+import { Meanwhile } from '../tensor/meanwhile.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { keep } from '../tensor/scope.ts'
@@ -41,8 +42,7 @@ export class ParameterArena {
   readonly frozen: readonly number[]
   readonly #offsets = new Map<Parameter, number>()
   readonly #arrays = new Map<ArenaRole, Tensor>()
-  /** Whose values the parameters are, and above it what they are meanwhile, in the order in which that began. */
-  readonly #roles: { role: 'weights' | 'ema' }[] = [{ role: 'weights' }]
+  readonly #role = new Meanwhile<'weights' | 'ema'>('weights')
   #optimizer: object | undefined
   #compute: Tensor | undefined
   #arrive: (() => void) | undefined
@@ -128,7 +128,7 @@ export class ParameterArena {
 
   /** Whose values the parameters are. */
   get role(): 'weights' | 'ema' {
-    return this.#roles.at(-1)!.role
+    return this.#role.value
   }
 
   /** @throws {Error} where the parameters are the averaged model's: a step would take its gradient there, and update the weights by it */
@@ -140,27 +140,9 @@ export class ParameterArena {
     )
   }
 
-  /**
-   * `use` until what it returns is disposed of: then the parameters are what who began last says of those who have not ended, in whatever order
-   * they end, and after all of them what they were before.
-   */
+  /** `use` until what it returns is disposed of: then the parameters are what `Meanwhile` says. */
   useMeanwhile(role: 'weights' | 'ema'): Disposable {
-    const own = { role: this.role }
-    this.#roles.push(own)
-    try {
-      this.use(role)
-    } catch (error) {
-      this.#roles.pop()
-      throw error
-    }
-    return {
-      [Symbol.dispose]: () => {
-        const place = this.#roles.indexOf(own)
-        if (place < 0) return
-        this.#roles.splice(place, 1)
-        this.use(this.role)
-      },
-    }
+    return this.#role.begin(role, (holds) => this.use(holds))
   }
 
   /**
@@ -176,7 +158,7 @@ export class ParameterArena {
           : `The parameters cannot be "${role}"; expected weights or ema.`,
       )
     }
-    this.#roles.at(-1)!.role = role
+    this.#role.value = role
     const array = this.array(role)
     for (const parameter of this.parameters) {
       parameter.bind(keep(array.view(this.#offsets.get(parameter)!, parameter.shape)))

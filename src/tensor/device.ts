@@ -1,4 +1,5 @@
 import { type CudaDeviceInfo, type MemoryStats, native, type OperationCost } from '../native.ts'
+import { Meanwhile } from './meanwhile.ts'
 
 /** `cpu`; `cuda:N` where the addon has CUDA. */
 export type Device = string
@@ -58,8 +59,8 @@ export function resetDevice(device: Device): void {
   native().resetDevice(device)
 }
 
-/** What was said of a device last, and above it what those say who do so meanwhile, in the order in which they began. */
-const tf32 = new Map<Device, { on: boolean }[]>()
+/** Whether products may be made in tf32: the addon does not tell. */
+const tf32 = new Map<Device, Meanwhile<boolean>>()
 
 /**
  * Whether products of f32 matrices that are enqueued on the device from here on may round their operands to tf32's 10 bits of significand,
@@ -68,32 +69,18 @@ const tf32 = new Map<Device, { on: boolean }[]>()
  */
 export function allowTf32(device: Device, on: boolean): void {
   native().allowTf32(device, on)
-  sayingOf(device).at(-1)!.on = on
+  tf32Of(device).value = on
 }
 
-/**
- * `allowTf32` until what it returns is disposed of: then products may be made as who began last says of those who have not ended, in whatever
- * order they end, and after all of them as before.
- */
+/** `allowTf32` until what it returns is disposed of: then products may be made as `Meanwhile` says. */
 export function allowTf32Meanwhile(device: Device, on: boolean): Disposable {
-  const saying = sayingOf(device)
-  native().allowTf32(device, on)
-  const own = { on }
-  saying.push(own)
-  return {
-    [Symbol.dispose]: () => {
-      const place = saying.indexOf(own)
-      if (place < 0) return
-      saying.splice(place, 1)
-      native().allowTf32(device, saying.at(-1)!.on)
-    },
-  }
+  return tf32Of(device).begin(on, (holds) => allowTf32(device, holds))
 }
 
-function sayingOf(device: Device): { on: boolean }[] {
-  const saying = tf32.get(device) ?? [{ on: false }]
-  tf32.set(device, saying)
-  return saying
+function tf32Of(device: Device): Meanwhile<boolean> {
+  const own = tf32.get(device) ?? new Meanwhile(false)
+  tf32.set(device, own)
+  return own
 }
 
 /** What the device's allocator holds, in bytes. */
