@@ -36,6 +36,12 @@ async function run(device: string, size: number, words: readonly string[], env: 
   return ended
 }
 
+/** What processes have printed that have all ended well. */
+function saidBy(ended: Awaited<ReturnType<typeof run>>): unknown[] {
+  expect(ended.map(({ status, stderr }) => ({ status, stderr }))).toEqual(ended.map(() => ({ status: 0, stderr: '' })))
+  return ended.map(({ stdout }) => JSON.parse(stdout))
+}
+
 for (const { device, missing } of DEVICES) {
   const { count: most, lacking } = missing ? { count: 0 } : mostProcesses(device)
   describe.skipIf(missing || lacking)(`processes on ${device}${lacking ? ` (${lacking})` : ''}`, () => {
@@ -50,10 +56,7 @@ for (const { device, missing } of DEVICES) {
       '%d of them sum tensors of %s elements, pass them on, and divide them',
       async (size, counts) => {
         const ended = await run(device, size, [counts])
-        expect(ended.map(({ status, stderr }) => ({ status, stderr }))).toEqual(
-          ended.map(() => ({ status: 0, stderr: '' })),
-        )
-        const seen = ended.map(({ stdout }) => Exchanged.parse(JSON.parse(stdout)))
+        const seen = saidBy(ended).map((said) => Exchanged.parse(said))
         for (const one of seen) {
           const { sums, given, roots, inOrder, scattered, doubles, rightDoubles, furthest } = one
           expect(sums).toEqual(seen[0]!.sums)
@@ -117,9 +120,8 @@ for (const { device, missing } of DEVICES) {
       'one whose captured exchanges a graph holds is let go of beside the thread that destroys the graph',
       async () => {
         const ended = await run(device, 2, ['0', 'left'])
-        for (const { status, stdout, stderr } of ended) {
-          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-          expect(JSON.parse(stdout)).toEqual(['destroyed', 'closed'])
+        for (const said of saidBy(ended)) {
+          expect(said).toEqual(['destroyed', 'closed'])
         }
       },
     )
@@ -142,9 +144,8 @@ for (const { device, missing } of DEVICES) {
       'what begins goes on beside the device, which waits for it where it is told to',
       async () => {
         const ended = await run(device, 2, ['0', 'beside'], { REPA_FAKE_NCCL_DELAY: '800000' })
-        for (const { status, stdout, stderr } of ended) {
-          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-          expect(JSON.parse(stdout)).toEqual({ early: true, late: true })
+        for (const said of saidBy(ended)) {
+          expect(said).toEqual({ early: true, late: true })
         }
       },
     )
@@ -153,9 +154,8 @@ for (const { device, missing } of DEVICES) {
       'a capture holds what it has begun and the wait for it, or none of both',
       async () => {
         const ended = await run(device, 2, ['0', 'unjoined'])
-        for (const { status, stdout, stderr } of ended) {
-          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-          expect(JSON.parse(stdout)).toEqual({
+        for (const said of saidBy(ended)) {
+          expect(said).toEqual({
             inside: expect.stringContaining('capturing stream has unjoined work (cudaErrorStreamCaptureUnjoined)'),
             before: expect.stringContaining('awaitBegun failed on cuda:0: CUDA failed to let a stream wait'),
             both: 'a graph',
