@@ -160,6 +160,7 @@ describe('the command line', () => {
 
   test.each([
     [['--only', 'compile,speed'], /^gpu-session: --only has speed; expected some of doctor, sustained, .*, python\.$/],
+    [['--device', 'cuda'], /^usage: gpu-session OUT .*\[--device cuda:N\]$/],
     [['--budget', 'long'], /^gpu-session: --budget is long; expected seconds\.$/],
     [['--only', 'compile', '--named', 'SiT-M'], /^gpu-session: no step of compile has "SiT-M" in its name\.$/],
   ] as const)('%o is refused', (words, sentence) => {
