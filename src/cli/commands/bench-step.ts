@@ -155,7 +155,7 @@ export const benchStepCommand = defineCommand({
         import('../../distributed/join.ts'),
       ])
       const { processes } = options
-      const measured = {
+      const settings = {
         model,
         size,
         batch,
@@ -174,7 +174,7 @@ export const benchStepCommand = defineCommand({
       }
       const measure = (world: World, own: string) => {
         if (world.rank > 0) out.silence()
-        return benchmarkGpuStep({ ...measured, world, device: own })
+        return benchmarkGpuStep({ ...settings, world, device: own })
       }
       const result = await withProcesses({ processes, device: context.device }, measure).finally(endProgress)
       showGpuStep(model, result, out)
