@@ -1,5 +1,6 @@
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { TransformerOutput } from '../models/transformer-network.ts'
+import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import type { InterpolantPath } from '../native.ts'
 import { joinBatches, repeatBatch } from '../tensor/ops/batch.ts'
 import { keep } from '../tensor/scope.ts'
@@ -63,6 +64,8 @@ export type SampledCondition = Int32Array | TextCondition
 export class ConditionalModel implements Disposable {
   readonly model: DiffusionTransformer
   readonly #guide: DiffusionTransformer | undefined
+  /** Throws where the model, or its guide, is no longer what it was when the sampling began. */
+  readonly #requireUnchanged: () => void
   readonly #condition: Tensor
   /** And for as many samples again the null class or the empty caption; undefined where nothing asks for them. */
   readonly #doubled: Tensor | undefined
@@ -78,6 +81,12 @@ export class ConditionalModel implements Disposable {
     const guided = isGuided(guidance) ? guidance : undefined
     const guide = guided?.guide
     this.#guide = guide
+    const ofModel = unchangedParameters(model, 'A sampling')
+    const ofGuide = guide && unchangedParameters(guide, 'The guide of a sampling')
+    this.#requireUnchanged = () => {
+      ofModel()
+      ofGuide?.()
+    }
     // Away from the null class or the empty caption.
     const unconditional = guide ? undefined : guided
     if (condition instanceof Int32Array) {
@@ -122,6 +131,7 @@ export class ConditionalModel implements Disposable {
     condition: Tensor,
     classToken: Tensor | undefined,
   ): Predictions {
+    this.#requireUnchanged()
     return model.forward(x, Tensor.full([x.shape[0]!], t, x.device), condition, { classToken })
   }
 

@@ -2,6 +2,7 @@ import type { Autoencoder } from '../models/autoencoder.ts'
 import { DiT } from '../models/dit.ts'
 import { NotFiniteError } from '../models/not-finite-error.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
+import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
@@ -72,7 +73,7 @@ export type SampleImagesOptions = SamplingOptions & BatchOptions & ImageConditio
  * another batch gives other images, within the tolerance.
  *
  * @throws {ConfigurationError} for options that are none; {RangeError} for a label or a mode that the model has not; {NotFiniteError} naming
- *   the first image that does not become finite
+ *   the first image that does not become finite; {Error} where the model's parameters change before the last batch is there
  */
 export async function* sampleImages(
   model: AnyTransformer,
@@ -96,9 +97,13 @@ export async function* sampleImages(
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device, classTokenWidth } = model
-  const total = (labels ?? prompts.captions).length
+  const requireUnchanged = unchangedParameters(model, 'A sampling')
+  // As they are now: a batch may be asked for when the caller has filled them with the next ones.
+  const own = labels ? { labels: labels.slice() } : { captions: prompts.captions.slice() }
+  const total = (own.labels ?? own.captions).length
   using none = prompts && encodeCaptions(prompts.encoder, [EMPTY_CAPTION])
   for (let done = 0; done < total; done += batch) {
+    requireUnchanged()
     const first = firstImage + done
     const count = Math.min(batch, total - done)
     const shape = [count, channels, height, width]
@@ -108,8 +113,8 @@ export async function* sampleImages(
       classTokenWidth === undefined
         ? undefined
         : randomNormal(token, { seed, stream: 'sampleClassToken', step: 0, firstSample: first }, device)
-    using text = prompts && encodeCaptions(prompts.encoder, prompts.captions.slice(done, done + count))
-    const condition = text ? { text, none: none! } : labels!.subarray(done, done + count)
+    using text = prompts && encodeCaptions(prompts.encoder, own.captions!.slice(done, done + count))
+    const condition = text ? { text, none: none! } : own.labels!.subarray(done, done + count)
     using state = await sampleBatch(model, noise, condition, {
       ...sampler,
       noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),

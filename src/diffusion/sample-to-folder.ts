@@ -9,6 +9,7 @@ import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import { conditionsFor, conditionsOf } from './image-conditions.ts'
 import {
@@ -133,6 +134,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     onNotice,
   })
   requireSampling(model, sampler)
+  const requireUnchanged = unchangedParameters(model, 'A sampling')
   const conditions = await conditionsFor(model, { count, seed, classes, prompts })
   const size = imageSizeOf(model, autoencoder)
   const latentShape = keptLatents(model, options)
@@ -188,6 +190,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     const isNew = imagesOf(parts.filter((part) => !part.earlier))
     const batches = sampleParts(model, parts, {
       conditions,
+      requireUnchanged,
       keepsLatents: latentShape !== undefined,
       sampling: { ...sampler, seed, batch, autoencoder },
       readEarlier: async (part, batch) => ({
@@ -256,6 +259,8 @@ interface FolderBatch extends SampleRange {
 interface SamplePartsOptions {
   /** Of all images. */
   readonly conditions: ImageConditions
+  /** Throws where the model is no longer what it was: what its record says would be of others than its images. */
+  readonly requireUnchanged: () => void
   readonly keepsLatents: boolean
   readonly sampling: SamplingOptions & Omit<BatchOptions, 'firstImage' | 'onProgress'>
   readonly readEarlier: (part: SampleRange, batch: SampleRange) => Promise<Pick<FolderBatch, 'pixels' | 'latents'>>
@@ -267,7 +272,7 @@ interface SamplePartsOptions {
 async function* sampleParts(
   model: AnyTransformer,
   parts: readonly SamplingPart[],
-  { conditions, keepsLatents, sampling, readEarlier, onProgress }: SamplePartsOptions,
+  { conditions, requireUnchanged, keepsLatents, sampling, readEarlier, onProgress }: SamplePartsOptions,
 ): AsyncGenerator<FolderBatch> {
   let sampled = 0
   for (const { first, count, earlier } of parts) {
@@ -276,6 +281,7 @@ async function* sampleParts(
       const { pixels, latents } = await readEarlier({ first, count }, earlier)
       yield { first, count, isNew: false, pixels, latents }
     } else {
+      requireUnchanged()
       const done = sampled
       sampled += count
       const batches = sampleImages(model, {

@@ -3,6 +3,7 @@ import type { Dataset } from '../data/dataset.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import { repeatBatch } from '../tensor/ops/batch.ts'
@@ -58,7 +59,8 @@ export interface BlockFeatures {
  * of guidance), or of text the empty caption, so that nothing of the label leaks in. The noise of sample i of `indices` depends on the
  * seed, the noise level and i.
  *
- * @throws Error for a model without null class, one that does not fit the data or the class token's encoder, and features that are not finite
+ * @throws Error for a model without null class, one that does not fit the data or the class token's encoder, features that are not finite, and
+ *   parameters that change before the last batch is there
  */
 export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
   const { model, autoencoder, indices, layers, encoder, classTokenEncoder, signal } = options
@@ -66,6 +68,7 @@ export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenera
   requireReadableBlocks(model, data, layers)
   requireClassToken(model, classTokenEncoder)
   requireCaptionEncoder(model, options.captionEncoder)
+  const requireUnchanged = unchangedParameters(model, "The reading of a model's features")
   using empty = options.captionEncoder && encodeCaptions(options.captionEncoder, [EMPTY_CAPTION])
   const wantsImages = encoder || autoencoder || classTokenEncoder
   const latentLength = data.storedLatentShape.reduce((product, size) => product * size, 1)
@@ -85,6 +88,7 @@ export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenera
       })
     })
     for await (const _ of reading);
+    requireUnchanged()
     yield { labels, ...(await ofBatch({ ...options, data }, { first, count, latents, images, empty })) }
   }
 }

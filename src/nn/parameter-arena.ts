@@ -3,7 +3,7 @@ import type { Device } from '../tensor/device.ts'
 import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
 import { Meanwhile } from '../tensor/meanwhile.ts'
 import { cast } from '../tensor/ops/cast.ts'
-import type { Parameter } from '../tensor/parameter.ts'
+import type { Parameter, ParameterMemory } from '../tensor/parameter.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { StateEntry } from './parameter-list.ts'
@@ -33,7 +33,7 @@ const ALIGNMENT = 16
  * The memory of a model's parameters: one flat array per role, all in the same order, so that the optimizer is one pass and a
  * checkpoint one sweep. Parameters are views into it; the gaps between them stay zero.
  */
-export class ParameterArena {
+export class ParameterArena implements ParameterMemory {
   readonly device: Device
   readonly parameters: readonly Parameter[]
   /** Floats of each array, gaps included. */
@@ -46,6 +46,7 @@ export class ParameterArena {
   #optimizer: object | undefined
   #compute: Tensor | undefined
   #arrive: (() => void) | undefined
+  #changes = 0
   #isDisposed = false
 
   constructor(parameters: readonly Parameter[], device: Device) {
@@ -56,7 +57,7 @@ export class ParameterArena {
     for (const parameter of parameters) {
       const count = elementCount(parameter.shape)
       this.#offsets.set(parameter, size)
-      parameter.settle = () => this.settle()
+      parameter.memory = this
       if (!parameter.trainable) frozen.push(size, size + count)
       size += Math.ceil(count / ALIGNMENT) * ALIGNMENT
     }
@@ -126,6 +127,16 @@ export class ParameterArena {
     arrive?.()
   }
 
+  /** By the role whose values the parameters are, what these are computed in, and how often they have been changed. */
+  get version(): string {
+    return `${this.role} in ${this.#compute?.dtype ?? 'f32'}, change ${this.#changes}`
+  }
+
+  /** The values of weights and EMA are others from here on. Said by what enqueues that: an optimizer, a graph, a load. */
+  countChange(): void {
+    this.#changes++
+  }
+
   /** Whose values the parameters are. */
   get role(): 'weights' | 'ema' {
     return this.#role.value
@@ -163,7 +174,7 @@ export class ParameterArena {
     for (const parameter of this.parameters) {
       parameter.bind(keep(array.view(this.#offsets.get(parameter)!, parameter.shape)))
     }
-    this.refreshCompute()
+    this.#copyToCompute()
   }
 
   /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. A copy that is in it already stays where it is. */
@@ -177,7 +188,7 @@ export class ParameterArena {
       const copy = this.#compute?.view(this.#offsets.get(parameter)!, parameter.shape)
       parameter.bindCompute(copy && keep(copy))
     }
-    this.refreshCompute()
+    this.#copyToCompute()
   }
 
   /** The flat copy of the values in the dtype of computation; undefined where that is f32. */
@@ -188,6 +199,11 @@ export class ParameterArena {
 
   /** Makes the copy anew, after the values have been written by anything but the optimizer, which keeps it. */
   refreshCompute(): void {
+    this.countChange()
+    this.#copyToCompute()
+  }
+
+  #copyToCompute(): void {
     if (!this.#compute) return
     using copy = cast(this.array(this.role), this.#compute.dtype)
     native().copy(this.#compute.handle, copy.handle)

@@ -1,5 +1,13 @@
 import type { Tensor } from './tensor.ts'
 
+/** What holds the values of parameters. */
+export interface ParameterMemory {
+  /** Called before a value, or its copy, is handed out: it may be on its way (`ParameterArena.arriveBy`). */
+  settle(): void
+  /** Which values these are: another string after whatever has changed them. */
+  readonly version: string
+}
+
 /**
  * A named tensor of a model. Its value, and for training its gradient, are views into the flat arenas of the model's
  * ParameterArena, which binds them.
@@ -13,8 +21,8 @@ export class Parameter {
   #compute: Tensor | undefined
   /** Where the backward pass writes; undefined outside of training. */
   gradient: Tensor | undefined
-  /** Called before the value, or its copy, is handed out: it may be on its way (`ParameterArena.arriveBy`). */
-  settle: () => void = () => {}
+  /** Undefined of one that is in no model. */
+  memory: ParameterMemory | undefined
 
   constructor(name: string, shape: readonly number[], trainable = true) {
     this.name = name
@@ -24,14 +32,14 @@ export class Parameter {
 
   /** The parameter as a tensor. */
   get value(): Tensor {
-    this.settle()
+    this.memory?.settle()
     if (!this.#value) throw new Error(`The parameter ${this.name} has no memory yet: its model was not materialised.`)
     return this.#value
   }
 
   /** What products read: the value, or its copy in the dtype in which the model computes. */
   get compute(): Tensor {
-    this.settle()
+    this.memory?.settle()
     return this.#compute ?? this.value
   }
 

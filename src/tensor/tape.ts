@@ -6,7 +6,7 @@ import * as z from 'zod'
 import { aFunction } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Gradients } from './gradients.ts'
-import type { Parameter } from './parameter.ts'
+import type { Parameter, ParameterMemory } from './parameter.ts'
 import { RECOMPUTATIONS, type Recomputation } from './recomputation.ts'
 import { adopt, collect, scope, tensorsIn } from './scope.ts'
 import type { Tensor } from './tensor.ts'
@@ -75,6 +75,11 @@ export class Tape implements Disposable {
   readonly #onFinal: TapeOptions['onFinal']
   /** Parameters in the order in which ops have first named them, and how many nodes there were before. */
   readonly #firstUses = new Map<Parameter, number>()
+  /** Which values a memory had when the first of its parameters was read, which that was, and how many nodes there were before. */
+  readonly #read = new Map<
+    ParameterMemory,
+    { readonly version: string; readonly first: string; readonly before: number }
+  >()
   #section = 0
 
   /** @throws {ConfigurationError} naming every option that is wrong */
@@ -123,6 +128,7 @@ export class Tape implements Disposable {
     for (const { outputs } of this.#nodes.splice(nodes)) this.#untrack(outputs)
     for (const { gradient } of this.#seeds.splice(seeds)) gradient.dispose()
     for (const [parameter, before] of this.#firstUses) if (before >= nodes) this.#firstUses.delete(parameter)
+    for (const [memory, { before }] of this.#read) if (before >= nodes) this.#read.delete(memory)
   }
 
   #untrack(tensors: readonly Tensor[]): void {
@@ -131,10 +137,13 @@ export class Tape implements Disposable {
 
   /** Called for ops, before they push. */
   uses(inputs: readonly (Tensor | undefined)[]): void {
-    if (!this.#onFinal) return
     for (const input of inputs) {
       const parameter = input?.parameter
-      if (parameter?.gradient && !this.#firstUses.has(parameter)) this.#firstUses.set(parameter, this.#nodes.length)
+      if (!parameter) continue
+      const { memory, name, gradient } = parameter
+      const before = this.#nodes.length
+      if (memory && !this.#read.has(memory)) this.#read.set(memory, { version: memory.version, first: name, before })
+      if (this.#onFinal && gradient && !this.#firstUses.has(parameter)) this.#firstUses.set(parameter, before)
     }
   }
 
@@ -186,7 +195,8 @@ export class Tape implements Disposable {
    * Walks the tape back from the losses' gradients: parameters' gradients go to their memory (those that the pass does not
    * reach become zero), watched tensors' stay in the result, which the caller disposes. The tape is empty afterwards.
    *
-   * @throws {Error} where no loss was recorded since the last time: every gradient would silently become zero
+   * @throws {Error} where no loss was recorded since the last time: every gradient would silently become zero; and where parameters are others
+   *   than those that the forward pass has read: it would be of neither
    */
   backward(parameters: Iterable<Parameter> = []): Gradients {
     if (this.#seeds.length === 0) {
@@ -194,6 +204,7 @@ export class Tape implements Disposable {
         'backward: no loss was recorded since the last backward pass; record the forward pass again, with its loss.',
       )
     }
+    this.#requireSameParameters()
     const wanted = [...parameters]
     const gradients = new Gradients(this)
     try {
@@ -226,6 +237,18 @@ export class Tape implements Disposable {
     }
   }
 
+  #requireSameParameters(): void {
+    for (const [memory, { version, first }] of this.#read) {
+      if (memory.version === version) continue
+      throw new Error(
+        `backward: ${first} and the parameters with it are others than the forward pass has read (those were ${version}; these are ` +
+          `${memory.version}): a step, a load, computeIn or arena.use has come between, and the gradient would be of neither. Record the ` +
+          'forward pass again, on another tape.',
+      )
+    }
+    this.#read.clear()
+  }
+
   /** Completes the parameters that nodes have used which have all been run, but for the one that was taken last. */
   #completeUsed(gradients: Gradients): void {
     if (!this.#onFinal) return
@@ -243,6 +266,7 @@ export class Tape implements Disposable {
     this.#seeds.length = 0
     this.#nodes.length = 0
     this.#firstUses.clear()
+    this.#read.clear()
     this.#free(this.#owned)
     this.#tracked.clear()
   }

@@ -191,6 +191,7 @@ export class AdamW implements Disposable {
     const share = this.#share
     // The last step's: the EMA follows them by its state.
     arena.settle()
+    arena.countChange()
     const isWhole = world.size === 1
     const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
     const [sums, state] = [this.#sums.handle, this.#state.handle]

@@ -49,6 +49,7 @@ export class RepeatedStep<Inputs extends Tensors, Results extends Tensors> imple
       world.remembers(this.#captured)
     }
     this.#captured.replay(inputs)
+    arena.countChange()
     return this.#captured.results
   }
 

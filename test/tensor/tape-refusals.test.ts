@@ -7,6 +7,7 @@ import { Parameter } from '../../src/tensor/parameter.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tape } from '../../src/tensor/tape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { AdamW } from '../../src/training/optimizer.ts'
 import { DEVICES } from './devices.ts'
 
 for (const { device, missing } of DEVICES) {
@@ -135,6 +136,68 @@ for (const { device, missing } of DEVICES) {
       tape.backward(arena.parameters[Symbol.iterator]()).dispose()
       expect(final).toEqual([parameter])
       arena.dispose()
+    })
+
+    /** What the CPU's optimizer keeps no copy in. */
+    const dtype = device === 'cpu' ? 'f32' : 'bf16'
+
+    /** What changes parameters, and how what is refused names them afterwards. */
+    const CHANGES: readonly (readonly [what: string, change: (arena: ParameterArena) => void, now: string])[] = [
+      [
+        'a step',
+        (arena) => {
+          using optimizer = new AdamW(arena)
+          optimizer.step()
+        },
+        `weights in ${dtype}, change 1`,
+      ],
+      ['a load', (arena) => arena.refreshCompute(), `weights in ${dtype}, change 1`],
+      ['another dtype', (arena) => arena.computeIn('f16'), 'weights in f16, change 0'],
+      ['the use of the average', (arena) => arena.use('ema'), `ema in ${dtype}, change 0`],
+    ]
+
+    test.each(CHANGES)('refuses to go back through parameters that %s has changed', (_, change, now) => {
+      const parameter = new Parameter('p', [2])
+      const arena = new ParameterArena([parameter], device)
+      arena.computeIn(dtype)
+      arena.allocateGradients()
+      arena.array('ema')
+      const pass = (tape: Tape) => tape.record(() => velocityLoss(add(vector(1, 2), parameter.value), vector(3, 7)))
+      {
+        using tape = new Tape()
+        using _loss = pass(tape)
+        change(arena)
+        expect(() => tape.backward(arena.parameters)).toThrow(
+          `backward: p and the parameters with it are others than the forward pass has read (those were weights in ${dtype}, change 0; these are ` +
+            `${now}): a step, a load, computeIn or arena.use has come between, and the gradient would be of neither. Record the forward pass ` +
+            'again, on another tape.',
+        )
+      }
+      using tape = new Tape()
+      using _loss = pass(tape)
+      tape.backward(arena.parameters).dispose()
+      arena.dispose()
+    })
+
+    test('goes back through parameters that others have used meanwhile, or that a failed recording alone has read', () => {
+      const parameters = ['own', 'others'].map((name) => new Parameter(name, [2]))
+      const [own, others] = parameters.map((parameter) => new ParameterArena([parameter], device))
+      for (const arena of [own!, others!]) arena.allocateGradients()
+      own!.array('ema')
+      using tape = new Tape()
+      using _loss = tape.record(() => velocityLoss(add(vector(1, 2), parameters[0]!.value), vector(3, 7)))
+      const failing = () =>
+        tape.record(() => {
+          add(vector(1, 2), parameters[1]!.value)
+          throw new Error('mine')
+        })
+      expect(failing).toThrow('mine')
+      others!.refreshCompute()
+      {
+        using _average = own!.useMeanwhile('ema')
+      }
+      tape.backward(own!.parameters).dispose()
+      for (const arena of [own!, others!]) arena.dispose()
     })
 
     test.each<readonly [what: string, run: (body: () => Promise<void>) => unknown]>([
