@@ -84,6 +84,20 @@ for (const { device, missing } of DEVICES) {
       expect(taken()).toBe(before)
     })
 
+    test.each([false, true])(
+      'every step says that the parameters are others, as a captured graph: %s',
+      async (cudaGraph) => {
+        using sit = SiT.create(model, { inputSize: [8, 8], device, seed: 0 })
+        using training = new TrainingStep(sit, { batch: 2, cudaGraph })
+        const versions = new Set([sit.arena.version])
+        for (let step = 0; step < 4; step++) {
+          await training.run()
+          versions.add(sit.arena.version)
+        }
+        expect(versions.size).toBe(5)
+      },
+    )
+
     test.each([
       { cudaGraph: false, precision: 'bf16', encoder },
       { cudaGraph: true, precision: 'bf16', encoder },
