@@ -1,5 +1,6 @@
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
@@ -282,6 +283,15 @@ describe('demo', () => {
     expect(record).toEqual(compared)
     expect(record).toMatchObject({ step: result!.steps, sampling: { mode: 'ode', solver: 'heun', guidanceScale: 2.5 } })
   }, 240_000)
+
+  test('says, where it is stopped, that it goes on from nothing', async () => {
+    const running = program.start(['demo', '--out', 'stopped-demo'])
+    while (!(await readdir(inWork('stopped-demo')).catch((): string[] => [])).includes('run')) await pause(50)
+    running.child.kill('SIGINT')
+    const { status, stderr } = await running.ended
+    expect(status).toBe(130)
+    expect(stderr).toMatch(/\nstopped; repa demo begins anew\n$/)
+  })
 
   test('leaves a folder alone that no demo made', async () => {
     await mkdir(inWork('mine/data'), { recursive: true })

@@ -43,7 +43,12 @@ export const demoCommand = defineCommand({
         })
       },
       onNotice: (sentence) => out.warn(sentence),
-    }).finally(() => bar?.end())
+    })
+      .finally(() => bar?.end())
+      .catch((error: unknown) => {
+        if (signal.aborted) out.line('stopped; repa demo begins anew')
+        throw error
+      })
     const page = join(folder, 'report.html')
     await writeFile(page, renderReport([await readRun(result.run)], { title: 'repa demo', writtenAt: new Date() }))
     for (const sentence of findings(result.evaluation)) out.line(sentence)
