@@ -100,6 +100,13 @@ describe('an exchange beside the device, under ThreadSanitizer', () => {
   })
 })
 
+test('what nobody has written is seen in what was made of it', () => {
+  const configuration = CONFIGURATIONS.find(({ name }) => name === 'AddressSanitizer')!
+  const { status, text } = everyKernel(configuration, ['unwritten'], {})
+  expect(status, text).not.toBe(0)
+  expect(text).toContain('Elements are NaN, of memory that nobody wrote. scale: 32 of [64]')
+})
+
 describe('what a caller does wrong is found in the kernel that it happens in', () => {
   test.each([
     ['AddressSanitizer', 'freed', /AddressSanitizer: heap-use-after-free/],

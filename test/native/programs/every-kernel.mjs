@@ -3,8 +3,12 @@
 // shim's chips; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
 //   every-kernel.mjs                               all of them
 //   every-kernel.mjs tensor-cores                  attention and products in bf16 and f16 alone: what chips have different kernels for
-//   every-kernel.mjs overlap|freed|beside|awaited  instead, what a caller does wrong, or at last right
-import { native } from './addon.mjs'
+//   every-kernel.mjs overlap|freed|unwritten|beside|awaited
+//                                                  instead, what a caller does wrong, or at last right
+import { native as addon } from './addon.mjs'
+import { rememberingTensors } from './written-tensors.mjs'
+
+const { native, requireWritten } = rememberingTensors(addon)
 
 const device = 'cuda:0'
 const isHopper = native.cudaInfo().devices[0].computeCapability === '9.0'
@@ -34,7 +38,9 @@ const zeros = (...shape) => fill(native.empty(shape, 'f32', device), 0)
 function shifted(tensor) {
   const shape = native.shapeOf(tensor)
   const elements = shape.reduce((a, b) => a * b)
-  return native.view(native.empty([elements + 1], native.dtypeOf(tensor), device), 1, shape)
+  const moved = native.view(native.empty([elements + 1], native.dtypeOf(tensor), device), 1, shape)
+  native.copy(moved, tensor)
+  return moved
 }
 const STATE = native.fromHost(new Uint8Array(56), [56], 'u8', device)
 
@@ -357,6 +363,8 @@ function single() {
   native.drawTokens(native.empty([9, 20], 'i32', device), native.empty([9, 40], 'i32', device), 1n, 0, 0, 0)
   for (const place of [(x) => x, shifted]) {
     const [weight, gradient, first, second, ema] = [0, 1, 2, 3, 4].map(() => place(f32(1032)))
+    // Of squares.
+    fill(second, 1)
     const sums = f64(1)
     native.sumOfSquares(gradient, [8, 16], sums, 0)
     // More ranges than fit into a kernel's parameters.
@@ -368,7 +376,7 @@ function single() {
     )
     native.clipGradientNorm(sums, STATE, 1, 1, false)
     for (const copy of [null, 'bf16', 'f16']) {
-      const compute = copy && place(native.empty([1032], copy, device))
+      const compute = copy && place(drawIn(copy)(1032))
       native.adamW(
         weight,
         gradient,
@@ -407,6 +415,13 @@ if (mode === 'overlap') {
   native.dispose(x)
   native.trimMemory(device)
   native.launchGraph(device, graph)
+} else if (mode === 'unwritten') {
+  // Half of what is read was never written.
+  await within('nothing', () => {
+    const whole = native.empty([64], 'f32', device)
+    native.fill(native.view(whole, 0, [32]), 1)
+    native.scale(whole, 2)
+  })
 } else if (mode === 'beside' || mode === 'awaited') {
   // A sum over the processes goes on beside the device; it is read before it is waited for, or after that. More than once: the two threads may
   // happen to take the same lock one after the other, and what is ordered by chance is no race that can be seen.
@@ -436,5 +451,6 @@ async function each(name, dtypes) {
 async function within(name, body) {
   body()
   await native.synchronize(device)
+  await requireWritten()
   console.log(name)
 }
