@@ -136,6 +136,8 @@ export class AdamW implements Disposable {
     const { sums, state, moments } = scope(() => {
       arena.allocateGradients()
       native().copy(arena.array('ema').handle, arena.array('weights').handle)
+      // Whoever runs the average meanwhile has another one now.
+      if (arena.role === 'ema') arena.refreshCompute()
       return {
         sums: Tensor.empty([world.size], arena.device, 'f64'),
         state: Tensor.empty([STATE_BYTES], arena.device, 'u8'),

@@ -56,6 +56,16 @@ test('sampling that fails under useMeanwhile leaves the weights in place', async
   expect(model.arena.role).toBe('weights')
 })
 
+test('an optimizer that is made while the parameters are the average has given them other values', () => {
+  using model = modelOf()
+  model.arena.array('ema')
+  const { version } = model.arena
+  using _average = model.arena.useMeanwhile('ema')
+  const before = model.arena.version
+  using _optimizer = new AdamW(model.arena)
+  expect(new Set([version, before, model.arena.version]).size).toBe(3)
+})
+
 test('useMeanwhile within another leaves what it found', () => {
   using model = modelOf()
   model.arena.array('ema')
