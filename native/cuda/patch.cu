@@ -1,15 +1,21 @@
 // Between images and rows of patches: a permutation, bound by memory.
 //
-// The pixels of one row of patches are one run of memory on the side of the patches and one run a channel on the side of the
-// image, and the permutation stays inside of them:
+// The pixels of a row of patches are p lines of every channel on the side of the image, here its runs; on the side of the patches they are
+// one piece of memory, in which runs take turns by pieces of p pixels, or by single ones:
 //
-//   image    (channel | py, tx, px)          C runs of p W floats
-//   patches  (tx, channel, py, px)           one run of C p W elements; or (tx, py, px, channel)
+//   image    (run | x)             C p runs of W floats, one wherever (channel, py) is
+//   patches  (tx | run, px)        run = channel p + py;  or  (tx | py | px | channel),  run = py C + channel
 //
-// Patches that are to be multiplied may be rows of more elements than they have, zeros behind them.
+// Read in the order of one side, the other's elements are far apart: p = 1 of a RAE's 768 channels wants a sector for each. So a block takes
+// some columns of some runs through shared memory, and each side sees its own order:
 //
-// A block of the grid's x is a row of patches, of its y a share of the elements. Threads run along what is written, so that a warp
-// writes whole lines; what it reads are pieces of p pixels or C channels, whose lines its neighbours find in the caches.
+//                 columns x0 … x0 + 63
+//     run r0      ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓      to and from the image by rows of the tile
+//     run r0 + 1  ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓      to and from the patches by pieces of p columns of all rows, or by columns
+//     …                                   rows are an odd number of floats apart, so that a column is in as many banks
+//
+// A block of the grid's x is a row of patches, of its y a tile of it. Patches that are to be multiplied may be rows of more elements than they
+// have, zeros behind them.
 #include "cuda/patch.h"
 
 #include <algorithm>
@@ -24,42 +30,26 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kElementsPerThread = 4;
+/// Floats of a tile, at most, and of one of its rows: two sectors of 16 bits are the least that a piece of it should have.
+constexpr int kTile = 4096, kColumns = 64;
 
 struct Geometry {
   int64_t channels, height, width;
-  int rowPixels, rowElements, patchSize;               // C p W, W / p rows of patches' elements, C p p
-  Divisor patchesDown, patch, patchArea, row, channel;  // H / p, p, p p, elements of a row, C
-  Divisor imageRow, channelRows;                       // W, p W
+  int runs, patchSize;                                  // C p, C p p
+  int tiles, stride;                                    // of a row of patches; floats between two rows of a tile
+  Divisor patchesDown, patch, row, channel;             // H / p, p, elements of a patch's row, C
+  Divisor columnTiles, tileRuns, tileColumns;           // of the tiles side by side; of each
+  Divisor together, togetherTile;                       // columns that are one piece of the patches: p, or a tile's, and of all its rows
 };
 
-/// Where element i of the patches' run is, from the first pixel of the row of patches; -1 behind a patch's last.
-template <PatchOrder order>
-__device__ __forceinline__ int64_t pixelOf(const Geometry& g, int i) {
-  const int tx = g.row.divide(i);
-  if (i >= g.patchSize) return -1;
-  int channel, px;
-  if constexpr (order == PatchOrder::channelFirst) {
-    channel = g.patchArea.divide(i);
-    px = i;
-  } else {
-    px = g.channel.divide(i);
-    channel = i;
-  }
-  const int py = g.patch.divide(px);
-  return (channel * g.height + py) * g.width + tx * g.patch.value() + px;
-}
+/// Where a tile begins.
+struct Tile {
+  int firstRun, firstColumn;
+};
 
-/// Where the pixel is that comes i-th in the order (channel, py, x), from the first element of the row of patches.
-template <PatchOrder order>
-__device__ __forceinline__ int elementOf(const Geometry& g, int i, int64_t* pixel) {
-  const int channel = g.channelRows.divide(i);
-  const int py = g.imageRow.divide(i);
-  *pixel = (channel * g.height + py) * g.width + i;
-  const int tx = g.patch.divide(i);
-  const int inside = order == PatchOrder::channelFirst ? (channel * g.patch.value() + py) * g.patch.value() + i
-                                                       : (py * g.patch.value() + i) * g.channel.value() + channel;
-  return tx * g.row.value() + inside;
+__device__ __forceinline__ Tile tileOf(const Geometry& g, int tile) {
+  const int down = g.columnTiles.divide(tile);
+  return {down * g.tileRuns.value(), tile * g.tileColumns.value()};
 }
 
 /// The first pixel of row of patches blockIdx.x.
@@ -69,38 +59,119 @@ __device__ __forceinline__ int64_t firstPixel(const Geometry& g) {
   return (sample * g.channels * g.height + int64_t{top} * g.patch.value()) * g.width;
 }
 
+/// Its first element.
+__device__ __forceinline__ int64_t firstElement(const Geometry& g) {
+  return int64_t{blockIdx.x} * (g.width / g.patch.value()) * g.row.value();
+}
+
+/// Calls move(place in the tile, pixel) for every element of a tile, in the image's order.
+template <PatchOrder order, class Move>
+__device__ __forceinline__ void forPixels(const Geometry& g, const Tile& tile, Move&& move) {
+  for (int i = static_cast<int>(threadIdx.x); i < g.tileRuns.value() * g.tileColumns.value(); i += kThreads) {
+    int x = i;
+    const int y = g.tileColumns.divide(x);
+    const int run = tile.firstRun + y, column = tile.firstColumn + x;
+    if (run >= g.runs || column >= g.width) continue;
+    int rest = run;
+    const int quotient = (order == PatchOrder::channelFirst ? g.patch : g.channel).divide(rest);
+    const int channel = order == PatchOrder::channelFirst ? quotient : rest, py = order == PatchOrder::channelFirst ? rest : quotient;
+    move(y * g.stride + x, (channel * g.height + py) * g.width + column);
+  }
+}
+
+/// Calls move(place in the tile, element) for every element of a tile, in the patches' order.
+template <PatchOrder order, class Move>
+__device__ __forceinline__ void forElements(const Geometry& g, const Tile& tile, Move&& move) {
+  for (int i = static_cast<int>(threadIdx.x); i < g.tileRuns.value() * g.tileColumns.value(); i += kThreads) {
+    int x, y;
+    if constexpr (order == PatchOrder::channelFirst) {
+      x = i;
+      const int piece = g.togetherTile.divide(x);
+      y = g.together.divide(x);
+      x += piece * g.together.value();
+    } else {
+      y = i;
+      x = g.tileRuns.divide(y);
+    }
+    const int run = tile.firstRun + y;
+    int px = tile.firstColumn + x;
+    if (run >= g.runs || px >= g.width) continue;
+    const int tx = g.patch.divide(px);
+    int inside;
+    if constexpr (order == PatchOrder::channelFirst) {
+      inside = run * g.patch.value() + px;
+    } else {
+      int channel = run;
+      const int py = g.channel.divide(channel);
+      inside = (py * g.patch.value() + px) * g.channel.value() + channel;
+    }
+    move(y * g.stride + x, tx * g.row.value() + inside);
+  }
+}
+
+/// Zeros behind the elements of the patches that begin in a tile.
+template <class T>
+__device__ __forceinline__ void fillBehind(const Geometry& g, const Tile& tile, T* patches) {
+  const int before = g.patch.value() - 1, width = static_cast<int>(g.width);
+  const int end = g.patch.quotient(min(tile.firstColumn + g.tileColumns.value(), width) + before);
+  for (int tx = g.patch.quotient(tile.firstColumn + before); tx < end; ++tx)
+    for (int i = g.patchSize + static_cast<int>(threadIdx.x); i < g.row.value(); i += kThreads) patches[tx * g.row.value() + i] = fromFloat<T>(0.0f);
+}
+
 template <PatchOrder order, class T>
 __global__ void __launch_bounds__(kThreads) imageToPatchesKernel(const Geometry g, const float* image, T* patches) {
+  REPA_DYNAMIC_SHARED(shared);
+  float* const held = reinterpret_cast<float*>(shared);
   image += firstPixel(g);
-  patches += int64_t{blockIdx.x} * g.rowElements;
-  for (int64_t i = int64_t{blockIdx.y} * kThreads + threadIdx.x; i < g.rowElements; i += int64_t{gridDim.y} * kThreads) {
-    const int64_t pixel = pixelOf<order>(g, static_cast<int>(i));
-    patches[i] = fromFloat<T>(pixel < 0 ? 0.0f : image[pixel]);
+  patches += firstElement(g);
+  for (int i = static_cast<int>(blockIdx.y); i < g.tiles; i += static_cast<int>(gridDim.y)) {
+    const Tile tile = tileOf(g, i);
+    forPixels<order>(g, tile, [&](int place, int64_t pixel) { held[place] = image[pixel]; });
+    __syncthreads();
+    forElements<order>(g, tile, [&](int place, int element) { patches[element] = fromFloat<T>(held[place]); });
+    if (tile.firstRun == 0) fillBehind(g, tile, patches);
+    __syncthreads();
   }
 }
 
 template <PatchOrder order, class T>
 __global__ void __launch_bounds__(kThreads) patchesToImageKernel(const Geometry g, const T* patches, float* image) {
+  REPA_DYNAMIC_SHARED(shared);
+  float* const held = reinterpret_cast<float*>(shared);
   image += firstPixel(g);
-  patches += int64_t{blockIdx.x} * g.rowElements;
-  for (int64_t i = int64_t{blockIdx.y} * kThreads + threadIdx.x; i < g.rowPixels; i += int64_t{gridDim.y} * kThreads) {
-    int64_t pixel;
-    const int element = elementOf<order>(g, static_cast<int>(i), &pixel);
-    image[pixel] = toFloat(patches[element]);
+  patches += firstElement(g);
+  for (int i = static_cast<int>(blockIdx.y); i < g.tiles; i += static_cast<int>(gridDim.y)) {
+    const Tile tile = tileOf(g, i);
+    forElements<order>(g, tile, [&](int place, int element) { held[place] = toFloat(patches[element]); });
+    __syncthreads();
+    forPixels<order>(g, tile, [&](int place, int64_t pixel) { image[pixel] = held[place]; });
+    __syncthreads();
   }
+}
+
+/// `count` in equal parts of at most `most`, at least 1: how many are in one.
+int64_t evenPart(int64_t count, int64_t most) {
+  const int64_t parts = (count + most - 1) / most;
+  return (count + parts - 1) / parts;
 }
 
 /// Calls run(geometry, shape) unless there is nothing to move.
 template <class Run>
 void forRowsOfPatches(const Tensor& image, int64_t patch, const Tensor& patches, Run&& run) {
   if (image.elements() == 0) return;
-  const int64_t channels = image.size(1), height = image.size(2), width = image.size(3), row = patches.size(2), elements = width / patch * row;
-  const Geometry geometry{.channels = channels, .height = height, .width = width, .rowPixels = static_cast<int>(channels * patch * width),
-                          .rowElements = static_cast<int>(elements), .patchSize = static_cast<int>(channels * patch * patch),
-                          .patchesDown = Divisor(height / patch), .patch = Divisor(patch), .patchArea = Divisor(patch * patch),
-                          .row = Divisor(row), .channel = Divisor(channels), .imageRow = Divisor(width), .channelRows = Divisor(patch * width)};
+  const int64_t channels = image.size(1), height = image.size(2), width = image.size(3), runs = channels * patch;
+  const int64_t columns = patch > kColumns ? kColumns : patch * evenPart(width / patch, kColumns / patch);
+  const int64_t stride = columns | 1;
+  const int64_t tileRuns = evenPart(runs, kTile / stride), together = std::min(patch, columns);
+  const int64_t down = (runs + tileRuns - 1) / tileRuns, across = (width + columns - 1) / columns;
+  const Geometry geometry{.channels = channels, .height = height, .width = width, .runs = static_cast<int>(runs),
+                          .patchSize = static_cast<int>(runs * patch), .tiles = static_cast<int>(down * across), .stride = static_cast<int>(stride),
+                          .patchesDown = Divisor(height / patch), .patch = Divisor(patch), .row = Divisor(patches.size(2)), .channel = Divisor(channels),
+                          .columnTiles = Divisor(across), .tileRuns = Divisor(tileRuns), .tileColumns = Divisor(columns),
+                          .together = Divisor(together), .togetherTile = Divisor(together * tileRuns)};
   const unsigned rows = blocksFor(image.size(0) * (height / patch), 1);
-  run(geometry, LaunchShape{.grid = dim3(rows, std::min(blocksFor(elements, kThreads * kElementsPerThread), 65535u)), .block = dim3(kThreads)});
+  const auto bytes = static_cast<unsigned>(tileRuns * stride * int64_t{sizeof(float)});
+  run(geometry, LaunchShape{.grid = dim3(rows, walkingBlocks(down * across)), .block = dim3(kThreads), .sharedBytes = bytes});
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ import {
   reshape,
   zeros,
 } from '../reference/array.ts'
+import { unpatchify } from '../reference/patches.ts'
 import { resize } from '../reference/resize.ts'
-import { unpatchify } from '../reference/unpatchify.ts'
 import { block, layersOf, patchFeatures } from '../reference/vit.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { DEVICES } from '../tensor/devices.ts'

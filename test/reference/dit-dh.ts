@@ -5,10 +5,10 @@ import { embedding } from './embedding.ts'
 import { layerNorm } from './layer-norm.ts'
 import { linear } from './linear.ts'
 import { patchEmbed } from './patch-embed.ts'
+import { unpatchify } from './patches.ts'
 import { qkRmsNorm } from './qk-norm.ts'
 import { rmsNormalize } from './rms-norm.ts'
 import { rotate } from './rope.ts'
-import { unpatchify } from './unpatchify.ts'
 
 /** What of DiT-DH (RAE's DDT.py, DiTwDDTHead) the parameters' shapes do not say. */
 export interface DitDhConfig {

@@ -6,8 +6,8 @@ import { joinTokens, splitTokens } from './joined-tokens.ts'
 import { layerNormModulate } from './layer-norm.ts'
 import { linear } from './linear.ts'
 import { patchEmbed } from './patch-embed.ts'
+import { unpatchify } from './patches.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
-import { unpatchify } from './unpatchify.ts'
 
 /** What of an MMDiT (REPA's mmdit.py) the parameters' shapes do not say. */
 export interface MmditConfig {

@@ -15,12 +15,12 @@ import {
 } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
+import { unpatchify, unpatchifyInverse } from './patches.ts'
 import { qkNorm, qkNormBackward, qkRmsNorm } from './qk-norm.ts'
 import { rmsNormModulate } from './rms-norm.ts'
 import { rotate } from './rope.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
 import { mergeTokens } from './token-subset.ts'
-import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
 /** What of REPA's SiT the parameters' shapes do not say. */

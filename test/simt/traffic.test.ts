@@ -42,9 +42,10 @@ const MORE: Readonly<Record<string, number>> = {
   'loss.cu: cosineAlignmentKernel global': 1.35,
   // So it is with outputs in f32 on 8.0; Hopper's kernels send tiles.
   'gemm_mma.cu: gemmMmaKernel global': 1.25,
-  // Orders change between the two sides: pixels of patches, of channels, sums of slices, a table of a few rows.
-  'patch.cu: imageToPatchesKernel global': 1.6,
-  'patch.cu: patchesToImageKernel global': 3.4,
+  // Rows of a tile of 16 columns are 17 banks apart, for its columns' sake: two of them meet in one.
+  'patch.cu: imageToPatchesKernel shared': 1.6,
+  'patch.cu: patchesToImageKernel shared': 1.5,
+  // Orders change between the two sides: pixels of channels, sums of slices, a table of a few rows.
   'pixels.cu: toUint8Kernel global': 1.5,
   'contrast.cu: addDistanceSlicesKernel global': 2.8,
   'resize.cu: resizeTablesKernel global': 4.3,

@@ -122,6 +122,11 @@ const RUNS = {
     native.unpatchify(bf16(1, T, 32), 8, 32, 32, 2)
     native.unpatchifyBackward(f32(1, 8, 32, 32), 2, 'bf16')
   },
+  "patches of an autoencoder's features (RAE)": () => {
+    native.patchify(f32(1, ED, 16, 16), 1, 'bf16')
+    native.unpatchify(bf16(1, T, ED), ED, 16, 16, 1)
+    native.unpatchifyBackward(f32(1, ED, 16, 16), 1, 'bf16')
+  },
   'latents and noise': () => {
     native.samplePosterior(f32(2, 8, 32, 32), f32(2, 4, 32, 32), 0.18, 0)
     for (const path of ['linear', 'cosine']) native.interpolant(f32(2, 4096), f32(2, 4096), f32(2), path)

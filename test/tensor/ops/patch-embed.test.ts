@@ -45,6 +45,9 @@ const EMBEDDINGS: readonly Embedding[] = [
   // Beyond: a product.
   { batch: 2, channels: 3, rows: 3, columns: 2, patch: 5, width: 33 },
   { batch: 2, channels: 3, rows: 1, columns: 3, patch: 14, width: 20, bias: false },
+  // And of more than one tile of its image, with zeros behind.
+  { batch: 1, channels: 301, rows: 1, columns: 16, patch: 1, width: 12 },
+  { batch: 1, channels: 1, rows: 1, columns: 2, patch: 67, width: 3 },
 ]
 
 /** By the law of rounding.ts, with each sum's own terms. */

@@ -1,8 +1,7 @@
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { reshape } from '../../../src/tensor/ops/reshape.ts'
-import { type NdArray, random, reshape as view, zeros } from '../../reference/array.ts'
-import { patchEmbed, patchEmbedBackward } from '../../reference/patch-embed.ts'
-import * as reference from '../../reference/unpatchify.ts'
+import { random, reshape as view } from '../../reference/array.ts'
+import * as reference from '../../reference/patches.ts'
 import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
 
 interface Image {
@@ -20,34 +19,38 @@ const IMAGES: readonly Image[] = [
   { batch: 2, channels: 3, rows: 5, columns: 3, patch: 7 },
   { batch: 1, channels: 3, rows: 2, columns: 2, patch: 14 },
   { batch: 1, channels: 5, rows: 257, columns: 1, patch: 3 },
+  // Of more than a block of a GPU takes at once: channels, columns, both; and a patch's own.
+  { batch: 2, channels: 300, rows: 2, columns: 16, patch: 1 },
+  { batch: 1, channels: 1, rows: 2, columns: 43, patch: 3 },
+  { batch: 1, channels: 37, rows: 1, columns: 67, patch: 2 },
+  { batch: 1, channels: 3, rows: 1, columns: 2, patch: 70 },
 ]
 const EXACT = { roundings: 0, scale: 0 }
 const text = (image: Image) => Object.entries(image).map(([name, value]) => `${name} ${value}`)
 
-/** The convolution whose weight is the identity gives a patch's pixels in the order of its weight. */
-function identity({ channels, patch }: Image): NdArray {
-  const width = channels * patch * patch
-  const weight = zeros([width, channels, patch, patch])
-  for (let i = 0; i < width; i++) weight.data[i * width + i] = 1
-  return weight
-}
+const gridOf = ({ channels, rows, columns, patch }: Image) => ({
+  patch,
+  channels,
+  height: rows * patch,
+  width: columns * patch,
+})
 
 function patchifyCase(draw: Draw, image: Image): OpCase {
-  const x = draw([image.batch, image.channels, image.rows * image.patch, image.columns * image.patch], 1)
-  const weight = identity(image)
+  const grid = gridOf(image)
+  const x = draw([image.batch, image.channels, grid.height, grid.width], 1)
   return opCase({
     name: text(image).join(', '),
     inputs: { x },
     op: (t, _, dtype) => patchify(t.x, image.patch, dtype),
-    forward: () => patchEmbed(x, weight, zeros([weight.shape[0]])),
-    backward: (dOut) => ({ x: patchEmbedBackward(dOut, x, weight).dx }),
+    forward: () => reference.patchify(x, grid),
+    backward: (dOut) => ({ x: reference.patchifyInverse(dOut, grid) }),
     rounding: () => ({ out: EXACT, x: EXACT }),
   })
 }
 
 function unpatchifyCase(draw: Draw, image: Image): OpCase {
   const { batch, channels, rows, columns, patch } = image
-  const grid = { patch, channels, height: rows * patch, width: columns * patch }
+  const grid = gridOf(image)
   const tokens = draw([batch, rows * columns, patch * patch * channels], 1)
   return opCase({
     name: text(image).join(', '),
