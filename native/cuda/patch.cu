@@ -61,7 +61,7 @@ __device__ __forceinline__ int64_t firstPixel(const Geometry& g) {
 
 /// Its first element.
 __device__ __forceinline__ int64_t firstElement(const Geometry& g) {
-  return int64_t{blockIdx.x} * (g.width / g.patch.value()) * g.row.value();
+  return int64_t{blockIdx.x} * g.patch.quotient(static_cast<int>(g.width)) * g.row.value();
 }
 
 /// Calls move(place in the tile, pixel) for every element of a tile, in the image's order.
