@@ -64,7 +64,7 @@ export type SampledCondition = Int32Array | TextCondition
 export class ConditionalModel implements Disposable {
   readonly model: DiffusionTransformer
   readonly #guide: DiffusionTransformer | undefined
-  /** Throws where the model, or its guide, is no longer what it was when the sampling began. */
+  /** Throws where the model, or its guide, is no longer what it was at first. */
   readonly #requireUnchanged: () => void
   readonly #condition: Tensor
   /** And for as many samples again the null class or the empty caption; undefined where nothing asks for them. */
@@ -81,12 +81,7 @@ export class ConditionalModel implements Disposable {
     const guided = isGuided(guidance) ? guidance : undefined
     const guide = guided?.guide
     this.#guide = guide
-    const ofModel = unchangedParameters(model, 'A sampling')
-    const ofGuide = guide && unchangedParameters(guide, 'The guide of a sampling')
-    this.#requireUnchanged = () => {
-      ofModel()
-      ofGuide?.()
-    }
+    this.#requireUnchanged = unchangedModels(model, guidance)
     // Away from the null class or the empty caption.
     const unconditional = guide ? undefined : guided
     if (condition instanceof Int32Array) {
@@ -138,6 +133,17 @@ export class ConditionalModel implements Disposable {
   [Symbol.dispose](): void {
     this.#condition.dispose()
     this.#doubled?.dispose()
+  }
+}
+
+/** As `unchangedParameters`, of all models that are asked in a sampling: what this returns throws where one of them is no longer what it is now. */
+export function unchangedModels(model: DiffusionTransformer, guidance: Guidance | undefined): () => void {
+  const ofModel = unchangedParameters(model, 'A sampling')
+  const guide = isGuided(guidance) ? guidance.guide : undefined
+  const ofGuide = guide && unchangedParameters(guide, 'The guide of a sampling')
+  return () => {
+    ofModel()
+    ofGuide?.()
   }
 }
 

@@ -2,7 +2,6 @@ import type { Autoencoder } from '../models/autoencoder.ts'
 import { DiT } from '../models/dit.ts'
 import { NotFiniteError } from '../models/not-finite-error.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
-import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
@@ -11,7 +10,7 @@ import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/encoded-captions.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import { DIFFUSION_STEPS } from './gaussian-diffusion.ts'
-import { requireGuidance, type SampledCondition } from './guidance.ts'
+import { requireGuidance, type SampledCondition, unchangedModels } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
 import { respacedSteps } from './respacing.ts'
 import { diffusionSamplerSchema, requireBatches, requireImageSampler, samplerSchema } from './sampler-options.ts'
@@ -97,7 +96,7 @@ export async function* sampleImages(
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device, classTokenWidth } = model
-  const requireUnchanged = unchangedParameters(model, 'A sampling')
+  const requireUnchanged = unchangedModels(model, sampler.guidance)
   // As they are now: a batch may be asked for when the caller has filled them with the next ones.
   const own = labels ? { labels: labels.slice() } : { captions: prompts.captions.slice() }
   const total = (own.labels ?? own.captions).length

@@ -9,8 +9,8 @@ import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
-import { unchangedParameters } from '../models/unchanged-parameters.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
+import { unchangedModels } from './guidance.ts'
 import { conditionsFor, conditionsOf } from './image-conditions.ts'
 import {
   imageOf,
@@ -134,7 +134,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     onNotice,
   })
   requireSampling(model, sampler)
-  const requireUnchanged = unchangedParameters(model, 'A sampling')
+  const requireUnchanged = unchangedModels(model, sampler.guidance)
   const conditions = await conditionsFor(model, { count, seed, classes, prompts })
   const size = imageSizeOf(model, autoencoder)
   const latentShape = keptLatents(model, options)
@@ -259,7 +259,7 @@ interface FolderBatch extends SampleRange {
 interface SamplePartsOptions {
   /** Of all images. */
   readonly conditions: ImageConditions
-  /** Throws where the model is no longer what it was: what its record says would be of others than its images. */
+  /** Throws where the model, or its guide, is no longer what it was: the record would be of others than the images. */
   readonly requireUnchanged: () => void
   readonly keepsLatents: boolean
   readonly sampling: SamplingOptions & Omit<BatchOptions, 'firstImage' | 'onProgress'>

@@ -112,11 +112,13 @@ describe.each(CHANGES)('%s between two steps of a sampling', (_, change) => {
     await expect(sample()).rejects.toThrow(REFUSED)
   })
 
-  test('is refused between two batches', async () => {
+  test.each(['the model', 'its guide'])('is refused between two batches: %s', async (which) => {
     using model = sit()
-    const batches = sampleImages(model, { ...ODE, labels: Int32Array.of(0, 1, 2), seed: 0, batch: 2 })
+    using guide = sit()
+    const guidance = { ...GUIDED, guide }
+    const batches = sampleImages(model, { ...ODE, guidance, labels: Int32Array.of(0, 1, 2), seed: 0, batch: 2 })
     expect((await batches.next()).value?.count).toBe(2)
-    change(model)
+    change(which === 'the model' ? model : guide)
     await expect(batches.next()).rejects.toThrow(REFUSED)
   })
 
