@@ -226,7 +226,7 @@ async function claimFolder(out: string): Promise<void> {
   const names = await readdir(out)
   if (names.includes(MARK)) return
   if (names.length > 0) {
-    throw new Error(`${out} is not empty and no earlier demo made it (it holds ${names[0]}); choose a new --out.`)
+    throw new Error(`${out} is not empty and no earlier demo made it (it holds ${names[0]}); choose a new \`out\`.`)
   }
   await writeFile(join(out, MARK), 'repa demo replaces the contents of this folder.\n')
 }

@@ -93,7 +93,7 @@ export function emptyEncoder(name: EncoderName, device: Device, stated?: VisionT
 async function requireFile(file: string, name: string, source: string): Promise<void> {
   await statusOf(
     file,
-    `There is no ${file}, which is to hold the weights of the encoder ${name}; ${source}. Name where it lies by --encoder ${name}=FILE.`,
+    `There is no ${file}, which is to hold the weights of the encoder ${name}; ${source}. Give the path at which it lies.`,
   )
 }
 

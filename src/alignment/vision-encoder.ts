@@ -130,7 +130,7 @@ export async function loadStatedEncoder(path: string, device: Device): Promise<V
 
 async function averageOf(path: string, file: StateSource, shape: readonly [number, number]): Promise<Float32Array> {
   if (!file.names.includes(AVERAGE_FEATURES)) {
-    throw new Error(`${path} has no ${AVERAGE_FEATURES}; write it anew by repa pretrain-encoder --resume.`)
+    throw new Error(`${path} has no ${AVERAGE_FEATURES}; write it anew: resume the pretraining that it is of.`)
   }
   const own = file.shapeOf(AVERAGE_FEATURES)
   if (String(own) === String(shape)) return toFloat32(await file.read(AVERAGE_FEATURES))

@@ -87,7 +87,7 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
   const rounds = roundsOf(options)
   const { size = 512, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && device !== 'cpu') {
-    throw new RangeError(`The decoder's baseline runs on the CPU, not on ${device}; leave --device out.`)
+    throw new RangeError(`The decoder's baseline runs on the CPU, not on ${device}; leave \`device\` out.`)
   }
   if (options.layout !== undefined && options.against === undefined) {
     throw new RangeError("layout is of the baseline, and there is none; pass against: 'python'.")

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { nearest } from '../configuration/nearest.ts'
 import { StoppedByAnother } from '../distributed/world.ts'
+import type { Command } from './command.ts'
 import { COMMANDS, type CommandEntry } from './commands.ts'
 import { describeFailure, Interruption, UsageError } from './failure.ts'
 import { commandHelp, overviewHelp } from './help.ts'
 import type { Surroundings } from './invoke.ts'
 import { columnsOf, styleFor, type TextStream } from './style.ts'
+import { withFlags } from './with-flags.ts'
 
 /** Exit statuses: the contract with scripts. */
 export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
@@ -18,6 +20,7 @@ export async function dispatch(
 ): Promise<number> {
   const { stdout, stderr } = surroundings
   let spokenName = 'repa'
+  let command: Command | undefined
   try {
     const [first] = words
     if (first === '--version') {
@@ -38,7 +41,7 @@ export async function dispatch(
       return status
     }
     spokenName = `repa ${entry.name}`
-    const command = await entry.load()
+    command = await entry.load()
     if (wantsHelp) {
       stdout.write(commandHelp(command, styleFor(stdout, surroundings.env), helpWidth(stdout)))
       return EXIT.done
@@ -50,7 +53,8 @@ export async function dispatch(
   } catch (failure) {
     const { signal, env } = surroundings
     if (signal.aborted && isInterruption(failure, signal)) return EXIT.interrupted
-    stderr.write(`${spokenName}: ${describeFailure(failure)}\n`)
+    const sentence = describeFailure(failure)
+    stderr.write(`${spokenName}: ${command ? withFlags(sentence, command) : sentence}\n`)
     if (env.REPA_DEBUG === '1' && failure instanceof Error) stderr.write(`${failure.stack}\n`)
     if (failure instanceof StoppedByAnother) return EXIT.interrupted
     return failure instanceof UsageError ? EXIT.usage : EXIT.failed

@@ -3,6 +3,7 @@ import { Output } from './output.ts'
 import { parseCommandLine } from './parse.ts'
 import { Progress } from './progress.ts'
 import type { TextStream } from './style.ts'
+import { withFlags } from './with-flags.ts'
 
 /** Where a command line is run: the process's own streams and signals, or a test's. */
 export interface Surroundings {
@@ -21,7 +22,7 @@ export interface Surroundings {
  */
 export async function invoke(command: Command, words: readonly string[], surroundings: Surroundings): Promise<void> {
   const { args, ...flags } = parseCommandLine(command, words)
-  const out = new Output({ ...surroundings, ...flags })
+  const out = new Output({ ...surroundings, ...flags, wording: (sentence) => withFlags(sentence, command) })
   surroundings.onOutput?.(out, command)
   const context: CommandContext = {
     ...flags,

@@ -7,6 +7,8 @@ export interface OutputOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly json: boolean
   readonly quiet: boolean
+  /** How a sentence for humans, which may be the library's, is put to them. Default: as it is. */
+  readonly wording?: (sentence: string) => string
 }
 
 /**
@@ -24,12 +26,14 @@ export class Output {
   readonly isTerminal: boolean
   readonly #stdout: TextStream
   readonly #stderr: TextStream
+  readonly #wording: (sentence: string) => string
   #status = ''
   #isSilent = false
 
-  constructor({ stdout, stderr, env, json, quiet }: OutputOptions) {
+  constructor({ stdout, stderr, env, json, quiet, wording = (sentence) => sentence }: OutputOptions) {
     this.#stdout = stdout
     this.#stderr = stderr
+    this.#wording = wording
     this.isJson = json
     this.isVerbose = !json && !quiet
     this.isTerminal = isTerminal(stderr, env)
@@ -47,7 +51,7 @@ export class Output {
 
   /** A line for the human. */
   line(text = ''): void {
-    if (this.isVerbose) this.#write(text)
+    if (this.isVerbose) this.#write(this.#wording(text))
   }
 
   /** An aligned table for the human. */
@@ -59,17 +63,11 @@ export class Output {
 
   /** A line that even `--quiet` and `--json` do not silence. */
   warn(text: string): void {
-    this.#write(`${this.style.yellow('warning')}: ${text}`)
+    this.#write(`${this.style.yellow('warning')}: ${this.#wording(text)}`)
   }
 
   /** A line that the human has asked for by a flag of its own: neither `--quiet` nor `--json` silences it. */
   log(text: string): void {
-    this.#write(text)
-  }
-
-  /** The line that says why the command ends without success. */
-  error(text: string): void {
-    this.#isSilent = false
     this.#write(text)
   }
 

@@ -130,7 +130,7 @@ async function openGuide(args: SampleArguments, { device, out }: Surroundings): 
   const guide = await loadModel(args.guide, {
     ...ofEveryCheckpoint(args, device),
     heads: args.guideHeads,
-    onNotice: (sentence) => out.warn(sentence),
+    onNotice: (sentence) => out.warn(sentence.replace('`heads`', '`guideHeads`')),
   })
   out.line(`guided by ${guide.source}: ${(guide.model.parameterCount / 1e6).toFixed(1)} M parameters`)
   return guide

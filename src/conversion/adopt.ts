@@ -101,16 +101,14 @@ function requireSetting(
   const other = otherComputation(model, { ...model, ...own })
   if (other) {
     const { sentence, setting } = other
-    throw new RangeError(
-      `${input} ${sentence}; leave out the ${setting} setting (--${setting}), and the ${setting} is the file's own.`,
-    )
+    throw new RangeError(`${input} ${sentence}; leave out \`${setting}\`, and the ${setting} is the file's own.`)
   }
   // Without projectors the block is that of a setting alone; one that the model has not is said to be left out.
   if (model.alignWidths.length === 0 || alignDepth === undefined || alignDepth > model.depth) return
   if (alignDepth !== model.alignDepth) {
     throw new RangeError(
-      `${input} is of a model that is aligned after block ${model.alignDepth}, this run's after block ${alignDepth}; leave out the setting ` +
-        'alignDepth (--align-depth).',
+      `${input} is of a model that is aligned after block ${model.alignDepth}, this run's after block ${alignDepth}; leave out ` +
+        '`alignDepth`.',
     )
   }
 }

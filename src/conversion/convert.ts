@@ -207,7 +207,7 @@ export async function readTraining(
   const opened = await openInput(input, options, notes)
   try {
     if (opened.content.kind === 'weights') {
-      throw new Error(`${input} holds weights and no optimizer state to go on with; begin a run from them by --init.`)
+      throw new Error(`${input} holds weights and no optimizer state to go on with; begin a run from them by \`init\`.`)
     }
     const training = await opened.content.training()
     return { training, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
@@ -229,7 +229,7 @@ function chosenWeights(
     return chosen && content[chosen]
   }
   if (choice === undefined) return content.weights
-  throw new Error(`${path} holds one set of weights, so there is nothing that --weights ${choice} could choose.`)
+  throw new Error(`${path} holds one set of weights, so there is nothing that \`weights\` ${choice} could choose.`)
 }
 
 /** Throws where what is given of the model has no use: nothing is written that tells it, or the input tells it itself. */
@@ -239,10 +239,9 @@ function refuseIdle(
   at: { weights: TensorSources | undefined; target: Form; input: string; output: string },
 ): void {
   const { weights, target, input, output } = at
-  const flags = { '--heads': options.heads, '--align-depth': options.alignDepth, '--kind': options.kind }
-  const given = Object.entries(flags)
-    .find(([, value]) => value !== undefined)
-    ?.join(' ')
+  const { heads, alignDepth, kind } = options
+  const [setting, value] = Object.entries({ heads, alignDepth, kind }).find(([, each]) => each !== undefined) ?? []
+  const given = setting && `\`${setting}\` ${value}`
   if (given === undefined) return
   if (weights !== undefined && target !== 'folder') {
     throw new Error(
@@ -303,10 +302,10 @@ async function openInput(path: string, options: ReadingOptions, notes: string[])
   const isFolder = (await statusOf(path)).isDirectory()
   const form = isFolder ? 'folder' : isShardIndex(path) ? 'safetensors' : formOfFile(path)
   if (form !== 'torch' && options.key !== undefined) {
-    throw new Error(`--key chooses among the state dicts of a torch file; ${path} is none.`)
+    throw new Error(`\`key\` chooses among the state dicts of a torch file; ${path} is none.`)
   }
   if (form !== 'torch' && options.inert !== undefined) {
-    throw new Error(`--inert names classes in a torch file; ${path} is none.`)
+    throw new Error(`\`inert\` names classes in a torch file; ${path} is none.`)
   }
   if (form === 'folder') {
     const folder = await openCheckpointFolder(path)
@@ -373,7 +372,7 @@ function outputForm(path: string): Form {
 async function requireFree(output: string, form: Form, force: boolean): Promise<void> {
   const found = await ifThere(stat(output))
   if (found === undefined) return
-  if (!force) throw new Error(`${output} exists already; --force replaces it, or choose another name.`)
+  if (!force) throw new Error(`${output} exists already; \`force\` replaces it, or choose another name.`)
   if (found.isDirectory() !== (form === 'folder')) {
     throw new Error(`${output} is a ${found.isDirectory() ? 'folder' : 'file'} and cannot be replaced by the other.`)
   }

@@ -113,7 +113,7 @@ function alignDepthOf(depth: number, known: number | undefined, notes: string[])
   const alignDepth = Math.min(known ?? 8, depth)
   if (known === undefined || known > depth) {
     const why = known === undefined ? 'does not tell' : `says ${known} of a model of ${depth} blocks as`
-    notes.push(`The file ${why} the block that is aligned: ${alignDepth} assumed; --align-depth sets it.`)
+    notes.push(`The file ${why} the block that is aligned: ${alignDepth} assumed; \`alignDepth\` sets it.`)
   }
   return alignDepth
 }

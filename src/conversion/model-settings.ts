@@ -38,7 +38,7 @@ function classTokenWeightOf(
   if (model.kind !== 'SiT' || model.classTokenWidth === undefined) return undefined
   if (told) return told
   notes.push(
-    `The file does not tell the weight of the class token's loss: ${CLASS_TOKEN_WEIGHT} assumed; --class-token-weight sets it.`,
+    `The file does not tell the weight of the class token's loss: ${CLASS_TOKEN_WEIGHT} assumed; \`classTokenWeight\` sets it.`,
   )
   return CLASS_TOKEN_WEIGHT
 }
@@ -52,8 +52,8 @@ function selfAlignmentOf(model: AnyTransformerConfig, notes: string[]): Training
   const block = alignDepthOf({ model: modelSetting(model), alignDepth })
   notes.push(
     `The file does not tell how the model was aligned with its own average: a weight of ${SELF_ALIGN_WEIGHT}, as SRA's code has it, and ` +
-      `block ${block} with the average's block ${teacherDepth} assumed; --self-align-weight, --self-align-depth and ` +
-      '--self-align-teacher-depth set them.',
+      `block ${block} with the average's block ${teacherDepth} assumed; \`selfAlignWeight\`, \`selfAlignDepth\` and ` +
+      '`selfAlignTeacherDepth` set them.',
   )
   return { selfAlignWeight: SELF_ALIGN_WEIGHT, ...(alignDepth !== undefined && { alignDepth }) }
 }

@@ -99,12 +99,12 @@ export function trainingConfigurationOf(
   })
   if (isOfDiTOrSiT(args)) {
     notes.push(
-      "SiT's and DiT's own scripts clip no gradients, and here they are clipped to a norm of 1; --max-grad-norm 1e30 clips none.",
+      "SiT's and DiT's own scripts clip no gradients, and here they are clipped to a norm of 1; `maxGradNorm` 1e30 clips none.",
     )
   }
   if (textOf(model)) {
     notes.push(
-      "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's.",
+      "The file does not tell what encodes its captions: name it by `captionEncoder`; REPA took openai/clip-vit-large-patch14's.",
     )
   }
   return parseConfiguration(trainingSchema, options, `${path}: args`)
@@ -115,7 +115,7 @@ function precisionOf(args: ReferenceArguments, notes: string[]): 'fp32' | undefi
   const { mixed_precision: mixed } = args
   if (mixed != null && mixed !== 'no') {
     notes.push(
-      `The reference trained in ${mixed}; here a GPU goes on in bf16 and a CPU in fp32, --precision says otherwise.`,
+      `The reference trained in ${mixed}; here a GPU goes on in bf16 and a CPU in fp32, \`precision\` says otherwise.`,
     )
     return undefined
   }
@@ -123,7 +123,7 @@ function precisionOf(args: ReferenceArguments, notes: string[]): 'fp32' | undefi
   if (mixed == null && !isOwnScript) return undefined
   if (args.allow_tf32 || isOwnScript) {
     notes.push(
-      'The reference let a GPU round the operands of products to tf32; the configuration says fp32, --precision tf32 does so too.',
+      'The reference let a GPU round the operands of products to tf32; the configuration says fp32, `precision` tf32 does so too.',
     )
   }
   return 'fp32'
@@ -211,7 +211,7 @@ function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes
   if (known.length === model.alignWidths.length) return known.map((name) => ({ name }))
   const said = names.length === 0 ? 'does not tell' : `says ${names.join(', ')} for`
   notes.push(
-    `The file ${said} the encoders of its projectors (features of ${model.alignWidths.join(', ')}); name each by --encoder.`,
+    `The file ${said} the encoders of its projectors (features of ${model.alignWidths.join(', ')}); name each in \`encoders\`.`,
   )
   return []
 }

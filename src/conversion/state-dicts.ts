@@ -22,7 +22,7 @@ export function chooseStateDict(file: TorchCheckpoint, key: string | undefined):
   const listed = places.map((place) => place.join('/')).join(', ')
   throw new FileFormatError(
     file.path,
-    `it holds ${places.length} state dicts: ${listed}; choose one by --key ${places[0]!.join('/')}.`,
+    `it holds ${places.length} state dicts: ${listed}; choose one by \`key\` ${places[0]!.join('/')}.`,
   )
 }
 

@@ -62,6 +62,6 @@ function fieldOf(rows: Iterable<readonly [number, Row]>, file: string, column: s
         : `several fields may hold captions: ${found.join(', ')}`
   throw new FileFormatError(
     file,
-    `${problem}; there are ${[...fields].join(', ') || 'none'}. --caption-column names the right one.`,
+    `${problem}; there are ${[...fields].join(', ') || 'none'}. \`captionColumn\` names the right one.`,
   )
 }

@@ -115,7 +115,7 @@ export class CaptionsBeside {
       const other = `${stem}.${text.length > 0 ? 'txt' : 'json'}`
       throw new Error(
         `'${image}' in '${this.#root}' has captions in '${this.#rowFiles.get(image)}' and in '${other}'; ` +
-          'name the column of the one by --caption-column, or remove the other.',
+          'name the column of the one by `captionColumn`, or remove the other.',
       )
     }
     if (text.length > 0) this.#places.add(TEXTS)

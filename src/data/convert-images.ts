@@ -114,7 +114,10 @@ function requireOrder(
 
 /** To remove it is no advice: what is done is of the source as it was listed, and would have to be made again. */
 function withAdvice(error: ImageDecodeError): Error {
-  return new Error(`${error.message} Replace it, or leave it out by --on-corrupt skip: the call goes on from there.`, {
-    cause: error,
-  })
+  return new Error(
+    `${error.message} Replace it, or leave it out by \`onCorrupt: 'skip'\`: the call goes on from there.`,
+    {
+      cause: error,
+    },
+  )
 }

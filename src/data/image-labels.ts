@@ -31,7 +31,7 @@ export function ofOneClass(names: readonly string[], place: string, why?: string
   const notes =
     why === undefined
       ? []
-      : [`'${place}' ${why}: every image is of class 0, as with --unlabelled; captions need no labels.`]
+      : [`'${place}' ${why}: every image is of class 0, as with \`unlabelled\`; captions need no labels.`]
   return { labels: names.map(() => 0), classNames: undefined, notes }
 }
 
@@ -124,7 +124,7 @@ export function labelsFromFolders(
     .sort(byCodePoint)
   if (empty.length > 0 && !options.allowEmptyClasses) {
     throw new Error(
-      `Class folders without images in '${place}': ${listNames(empty)}. Remove them, or accept them by --allow-empty-classes.`,
+      `Class folders without images in '${place}': ${listNames(empty)}. Remove them, or accept them by \`allowEmptyClasses\`.`,
     )
   }
   const index = new Map(classNames.map((name, i) => [name, i]))

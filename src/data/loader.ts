@@ -229,7 +229,7 @@ export class Loader implements AsyncIterable<Batch> {
 
 /** @throws {RangeError} where it was not prepared for mirror images */
 export function requireMirrorImages({ path, flip }: Dataset): void {
-  if (!flip) throw new RangeError(`'${path}' was prepared without mirror images; prepare it with --flip.`)
+  if (!flip) throw new RangeError(`'${path}' was prepared without mirror images; prepare it with \`flip\`.`)
 }
 
 /** Lets a number of tasks run at the same time, first come, first served. */

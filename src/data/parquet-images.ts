@@ -235,7 +235,7 @@ function columnsOf(
   const binary = schema.filter((column) => ['struct with bytes', 'binary'].includes(kindOf(column)))
   const image = choose(
     'images (encoded files, as binary data or as a struct of bytes and path)',
-    '--image-column',
+    '`imageColumn`',
     imageColumn,
     first(
       ofType('Image'),
@@ -246,7 +246,7 @@ function columnsOf(
   const caption = captions
     ? choose(
         `captions (text or lists of text, called ${CAPTION_NAMES.join(', ')})`,
-        '--caption-column',
+        '`captionColumn`',
         captionColumn,
         CAPTION_NAMES.filter((name) => texts.some(({ element }) => element.name === name)),
       )
@@ -261,7 +261,7 @@ function columnsOf(
   if (captions && labelColumn === undefined && labels.length === 0) return withoutLabels
   const label = choose(
     'labels (integers, called label)',
-    '--unlabelled takes all images as class 0, or --label-column',
+    '`unlabelled` takes all images as class 0, or `labelColumn`',
     labelColumn,
     labels,
   )

@@ -11,7 +11,7 @@ import { RecentSpans } from './recent-spans.ts'
 export async function openParquetSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   if (options.captions !== undefined && options.captions !== BESIDE) {
     throw new Error(
-      `The images of '${paths[0]}' have rows and no names for '${options.captions}' to name them by; --captions ${BESIDE} takes the captions of a column.`,
+      `The images of '${paths[0]}' have rows and no names for '${options.captions}' to name them by; \`captions\` ${BESIDE} takes the captions of a column.`,
     )
   }
   const files: ParquetImages[] = []
@@ -82,7 +82,7 @@ function requireSameClasses(first: ParquetImages, file: ParquetImages): void {
   const [labels, others] = [first, file].map(({ columns }) => columns.label !== undefined)
   if (labels !== others) {
     throw new Error(
-      `Of '${first.path}' and '${file.path}' one has labels: they are not shards of one set. --unlabelled leaves them out.`,
+      `Of '${first.path}' and '${file.path}' one has labels: they are not shards of one set. \`unlabelled\` leaves them out.`,
     )
   }
 }

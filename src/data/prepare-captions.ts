@@ -25,9 +25,8 @@ export interface RequestedCaptions {
 /** @throws {RangeError} for what has no meaning without captions */
 export function checkCaptionOptions({ captions, captionColumn, allowMissingCaptions }: PrepareCaptionOptions): void {
   if (captions !== undefined) return
-  const flag =
-    captionColumn !== undefined ? '--caption-column' : allowMissingCaptions ? '--allow-missing-captions' : undefined
-  if (flag) throw new RangeError(`${flag} is of captions, of which none are asked for; add --captions.`)
+  const idle = captionColumn !== undefined ? 'captionColumn' : allowMissingCaptions ? 'allowMissingCaptions' : undefined
+  if (idle) throw new RangeError(`\`${idle}\` is of captions, of which none are asked for; add \`captions\`.`)
 }
 
 /**
@@ -68,13 +67,13 @@ function requested(
   const without = names.filter((_, i) => ofImages[i]!.length === 0)
   if (without.length === names.length) {
     throw new Error(
-      `None of the ${names.length} images of '${place}' (${listNames(names)}) has a caption in ${from}; check where --captions looks.`,
+      `None of the ${names.length} images of '${place}' (${listNames(names)}) has a caption in ${from}; check where \`captions\` looks.`,
     )
   }
   if (without.length > 0 && !allowMissingCaptions) {
     throw new Error(
       `${without.length} of the ${names.length} images of '${place}' have no caption in ${from}: ${listNames(without)}. ` +
-        'Give them one, or accept them by --allow-missing-captions: they then train on the empty caption.',
+        'Give them one, or accept them by `allowMissingCaptions`: they then train on the empty caption.',
     )
   }
   return { from, byImage: new Map(names.map((name, i) => [name, ofImages[i]!])), notes }

@@ -255,8 +255,8 @@ function checkLabels(source: string | undefined, images: readonly SourceImage[],
     const listed = there.names.map((name, i) => ({ name, label: there.labels[i]! }))
     requireClassLabels(join(there.folder, LAYOUT.labels), listed, 'Put the numbers of classes there')
   } else if (source !== undefined) {
-    const column = 'or, of parquet files, name the column of classes by --label-column'
-    requireClassLabels(source, images, `Take all images as class 0 by --unlabelled, ${column}`)
+    const column = 'or, of parquet files, name the column of classes by `labelColumn`'
+    requireClassLabels(source, images, `Take all images as class 0 by \`unlabelled\`, ${column}`)
   }
 }
 
@@ -330,7 +330,7 @@ async function featureGrid(
   const patch = featurePatch ?? (rows === size && columns === size ? 4 : 2)
   if (rows % patch !== 0 || columns % patch !== 0) {
     throw new RangeError(
-      `A patch of ${patch} does not divide latents of ${rows} × ${columns}; choose another by --feature-patch.`,
+      `A patch of ${patch} does not divide latents of ${rows} × ${columns}; choose another by \`featurePatch\`.`,
     )
   }
   return [rows / patch, columns / patch]

@@ -47,8 +47,8 @@ export async function withProcesses<Result>(
   const place = placeOf(process.env)
   if (place && place.size !== processes) {
     throw new Error(
-      `${place.launcher} has started ${place.size} processes of this, and --processes ${processes} says otherwise; ` +
-        `give --processes ${place.size} to all of them, or start one.`,
+      `${place.launcher} has started ${place.size} processes of this, and \`processes: ${processes}\` says otherwise; ` +
+        `give \`processes: ${place.size}\` to all of them, or start one.`,
     )
   }
   if (processes === 1) return job(ALONE, resolveDevice(device))
@@ -133,14 +133,14 @@ async function within<Result>(
 /** The leader's device, where the others' are the next ones of this machine. */
 function firstOf(size: number, device: string): Device {
   if (/^cuda:\d+$/.test(device)) {
-    throw new Error(`${size} processes have a GPU each, and --device ${device} is one; take --device cuda.`)
+    throw new Error(`${size} processes have a GPU each, and \`device\` ${device} is one; take \`device\` cuda.`)
   }
   const first = resolveDevice(device)
   if (first === 'cpu') return first
   const count = usableGpus().length
   if (count < size) {
     throw new Error(
-      `${size} processes have a GPU each, and this machine has ${count}; take --processes ${count}, or --device cpu.`,
+      `${size} processes have a GPU each, and this machine has ${count}; take \`processes: ${count}\`, or \`device\` cpu.`,
     )
   }
   return first

@@ -199,7 +199,7 @@ function requireCaptionEncoder({ text, device }: AnyTransformer, encoder: Captio
     if (encoder) throw new Error(`The model is told classes; leave out the caption encoder ${encoder.name}.`)
     return
   }
-  if (!encoder) throw new Error('The model is told captions; give what encodes them, by --caption-encoder FILE.')
+  if (!encoder) throw new Error('The model is told captions; give what encodes them, by `captionEncoder`.')
   requireFittingEncoder(encoder, { text, device })
 }
 
@@ -216,6 +216,6 @@ function requireClassToken({ classTokenWidth }: AnyTransformer, encoder: Encoder
     : 'none is given'
   throw new Error(
     `The model denoises an encoder's class token of ${classTokenWidth} numbers along (REG), without which its blocks cannot be run, and ${found}; ` +
-      'name the encoder that it was trained with by --class-token-encoder.',
+      'name the encoder that it was trained with by `classTokenEncoder`.',
   )
 }

@@ -64,7 +64,7 @@ async function promptsIn(samples: string): Promise<string> {
   if (isFolder && (await isThere(file))) return file
   throw new Error(
     `${samples} does not say its images' captions: ${isFolder ? 'there is no prompts.txt in it' : 'it is no folder with a prompts.txt'}, ` +
-      'as repa sample writes it of a model of text. Name a file of them, a line an image (--captions FILE).',
+      'as a sampling of a model of text writes it. Name a file of them, a line an image, by `captions`.',
   )
 }
 
@@ -76,7 +76,7 @@ async function promptsIn(samples: string): Promise<string> {
 export function captionedDataset(data: Dataset): CaptionedImages {
   const { path, captions, imageSize } = data
   if (!captions) {
-    throw new Error(`${path} is a data set without captions; prepare it with --captions, or name samples.`)
+    throw new Error(`${path} is a data set without captions; prepare it with captions, or name samples.`)
   }
   const wanted = withCaption(captions.map(([first = '']) => first))
   return {
@@ -151,8 +151,8 @@ function numbered({ path, images }: ImageSource, file: string, captions: readonl
     const image = byName.get(sampleName(number))
     if (image) return image
     throw new Error(
-      `There is no ${sampleName(number)} beside ${file}, whose line ${number + 1} is its caption: the images are not those that repa ` +
-        'sample wrote. Name a file of their captions, a line an image, in the order of their paths (--captions FILE).',
+      `There is no ${sampleName(number)} beside ${file}, whose line ${number + 1} is its caption: the images are not those that a ` +
+        'sampling wrote. Name a file of their captions, a line an image in the order of their paths, by `captions`.',
     )
   })
   const count = images.filter(({ name }) => name === sampleName(Number.parseInt(name, 10))).length

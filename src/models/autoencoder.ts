@@ -242,7 +242,7 @@ export abstract class Autoencoder implements Disposable {
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'ERR_OUT_OF_MEMORY') throw error
       throw new Error(
-        `${(error as Error).message} An autoencoder can also work in tiles, which bounds its memory (--autoencoder-tile 64).`,
+        `${(error as Error).message} An autoencoder can also work in tiles, which bounds its memory (\`tile: 64\`).`,
         { cause: error },
       )
     }

@@ -16,6 +16,7 @@ import type { WeightsFile } from './weights-file.ts'
  * it, by its tensors, what is known besides, and the arguments of the script that trained it, where they stand in the file. Where the kind is
  * not known it is found out from the weights, and `onNotice` is told; so it is where heads or the direction of time are a guess.
  *
+ * @param setting by which the caller is told what is a guess. Default: each by one of its own name
  * @throws {RangeError} where something else is given than the file states
  * @throws {Error} where the tensors are no diffusion transformer's, or not those of the model that the file states
  */
@@ -23,6 +24,7 @@ export async function configOfWeights(
   file: WeightsFile,
   given: TransformerKnowledge,
   onNotice: ((sentence: string) => void) | undefined,
+  setting?: 'model',
 ): Promise<AnyTransformerConfig> {
   const args = scriptArguments(file)
   if (args.stated) {
@@ -31,15 +33,15 @@ export async function configOfWeights(
     return args.stated
   }
   const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
-  const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
+  const evidence = { shapes, read: (name: string) => file.read(name), path: file.name, setting }
   const grid = given.grid ?? (await inferGrid(evidence))
   const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads, grid }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined
   if (inferred) onNotice?.(inferred.sentence)
   const config = inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
-  const guess = assumedHeads(shapes, file.name, config, knowledge)
+  const guess = assumedHeads(shapes, file.name, config, knowledge, setting)
   if (guess !== undefined) onNotice?.(guess)
-  const direction = assumedConvention(shapes, file.name, config, knowledge)
+  const direction = assumedConvention(shapes, file.name, config, knowledge, setting)
   if (direction !== undefined) onNotice?.(direction)
   return config
 }

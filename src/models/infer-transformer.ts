@@ -207,29 +207,39 @@ function headsOf(shapes: ReadonlyMap<string, readonly number[]>, { depth, hidden
   return presets.find((size) => size.depth === depth && size.hidden === hidden)?.heads
 }
 
-/** A sentence that says so where the heads of an inferred configuration are no more than usual; undefined where they are known. */
+/**
+ * A sentence that says so where the heads of an inferred configuration are no more than usual; undefined where they are known.
+ *
+ * @param setting by which the caller is told them
+ */
 export function assumedHeads(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
   config: AnyTransformerConfig,
   { heads }: TransformerKnowledge,
+  setting = 'heads',
 ): string | undefined {
   if (heads !== undefined || headsOf(shapes, config) !== undefined) return undefined
-  return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.`
+  return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; \`${setting}\` sets it.`
 }
 
-/** A sentence that says so where a SiT's time is taken to run as LightningDiT's does; undefined where it is known, or no LightningDiT's. */
+/**
+ * A sentence that says so where a SiT's time is taken to run as LightningDiT's does; undefined where it is known, or no LightningDiT's.
+ *
+ * @param setting by which the caller is told it
+ */
 export function assumedConvention(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
   config: AnyTransformerConfig,
   { convention }: TransformerKnowledge,
+  setting = 'convention',
 ): string | undefined {
   if (convention !== undefined || config.kind !== 'SiT' || config.learnSigma) return undefined
   if (!hasLightningDiTBlocks(shapes)) return undefined
   return (
     `${what} is taken for a LightningDiT, whose time runs from noise at 0 to data at 1: its blocks have RMSNorm, SwiGLU and rotary ` +
-    'positions; --convention of repa sample, or of --model of repa train, says otherwise.'
+    `positions; \`${setting}\` can say otherwise.`
   )
 }
 

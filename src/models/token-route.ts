@@ -36,7 +36,7 @@ export function usualRoute(depth: number, named: Partial<RoutedBlocks> = {}): Ro
   const which = isUsual ? 'usual route,' : 'route'
   const end = named.to === undefined ? 'the last but three' : `block ${to}`
   throw new RangeError(
-    `A model of ${depth} blocks has no ${which} from block ${from} to ${end}; give --route-from and --route-to of repa train.`,
+    `A model of ${depth} blocks has no ${which} from block ${from} to ${end}; give \`routeFrom\` and \`routeTo\`.`,
   )
 }
 

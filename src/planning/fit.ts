@@ -126,13 +126,13 @@ export async function chooseRecomputation({ onNotice, ...request }: FitRequest):
       `${wanted}. What can be computed again would leave ${formatBytes(step.takenBytes)}: ${
         passes === undefined
           ? 'take a smaller batch or model.'
-          : `--accumulate ${passes} makes the same batch in ${passes} passes that fit.`
-      } --recompute elementwise tries it all the same.`,
+          : `\`accumulate: ${passes}\` makes the same batch in ${passes} passes that fit.`
+      } \`recompute: 'elementwise'\` tries it all the same.`,
     )
   }
   onNotice(
     `${wanted}: activations, LayerNorms and every other state of the stream are computed again in the backward pass ` +
-      `(--recompute elementwise), which takes ${formatBytes(step.takenBytes)} and changes no bit of the results.`,
+      `(\`recompute: 'elementwise'\`), which takes ${formatBytes(step.takenBytes)} and changes no bit of the results.`,
   )
   return recompute
 }

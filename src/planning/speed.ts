@@ -57,7 +57,7 @@ function speedOfEach(request: SpeedRequest, measurements: readonly MeasuredStep[
   const measured = share === undefined ? newest(request, measurements) : undefined
   if (measured) return fromMeasurement(measured, request)
   if (request.device === 'cpu') return undefined
-  if (share !== undefined) return assumed(request, share, ', as --share-of-peak says')
+  if (share !== undefined) return assumed(request, share, ', as `shareOfPeak` says')
   const why = '; no training step has been measured in this precision on any GPU to plan for yet'
   return assumed(request, ASSUMED_SHARE, why)
 }

@@ -34,7 +34,7 @@ const storedSchema = z.strictObject({ data: z.string(), pretraining: pretraining
 type Stored = z.output<typeof storedSchema>
 
 /** What may be done with checkpoints whose run has lost its configuration. */
-const RESTORE = `restore the ${RUN_LAYOUT.configuration} of their run and go on by --resume`
+const RESTORE = `restore the ${RUN_LAYOUT.configuration} of their run and go on by \`resume\``
 
 /** Side of an image from which on it has 16 patches to a side, and not 8. */
 const LARGE_IMAGES = 128
@@ -229,7 +229,7 @@ async function resolveConfiguration(options: PretrainEncoderOptions): Promise<Pr
   if (json === undefined) {
     await requireNoRun(out, RESTORE)
     throw new Error(
-      `${out} holds no run to resume: it has no ${RUN_LAYOUT.configuration}. Leave out --resume to begin one.`,
+      `${out} holds no run to resume: it has no ${RUN_LAYOUT.configuration}. Leave out \`resume\` to begin one.`,
     )
   }
   const stored = parseStored(storedSchema, json, join(out, RUN_LAYOUT.configuration))
@@ -238,7 +238,7 @@ async function resolveConfiguration(options: PretrainEncoderOptions): Promise<Pr
   for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {
     if (given[key] === undefined || key === 'checkpointEvery' || stored.pretraining[key] === given[key]) continue
     throw new Error(
-      `The run in ${out} has ${key} ${stored.pretraining[key]}; a resumed run cannot change it to ${given[key]}` +
+      `The run in ${out} has \`${key}\` ${stored.pretraining[key]}; a resumed run cannot change it to ${given[key]}` +
         `${key === 'steps' ? ', for its learning rate falls to 0 at the last step' : ''}.`,
     )
   }
@@ -250,7 +250,7 @@ function defaultPatch({ imageSize, path }: Dataset): number {
   const patch = imageSize / (imageSize < LARGE_IMAGES ? 8 : 16)
   if (Number.isInteger(patch)) return patch
   throw new Error(
-    `The images in ${path} have ${imageSize} pixels, which gives no usual patch; say --patch, a divisor of ${imageSize}.`,
+    `The images in ${path} have ${imageSize} pixels, which gives no usual patch; say \`patch\`, a divisor of ${imageSize}.`,
   )
 }
 

@@ -99,7 +99,7 @@ export async function readRuns(
 export async function readConfig(directory: string): Promise<JsonObject> {
   const config = await readJson(join(directory, RUN_LAYOUT.configuration), JsonObjectSchema)
   if (config !== undefined) return config
-  throw new Error(`${directory}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.`)
+  throw new Error(`${directory}: not a run's folder, it has no config.json; give the folder of a training run.`)
 }
 
 /** A name for each run that tells it from the others: the folder's name, with its parents' names where those are equal. */

@@ -15,7 +15,7 @@ export function resolveDevice(name: string): Device {
   const { state, reason, devices } = native().cudaInfo()
   const first = devices.find(({ usable }) => usable)
   if (name === 'auto') return first ? `cuda:${first.ordinal}` : 'cpu'
-  if (!first || state !== 'ready') throw new Error(`There is no ${name} here: ${reason}. Use --device cpu or auto.`)
+  if (!first || state !== 'ready') throw new Error(`There is no ${name} here: ${reason}. Use \`device\` cpu or auto.`)
   if (name === 'cuda') return `cuda:${first.ordinal}`
   const named = devices.find(({ ordinal }) => name === `cuda:${ordinal}`)
   if (!named) {
@@ -24,7 +24,7 @@ export function resolveDevice(name: string): Device {
   }
   if (!named.usable) {
     throw new Error(
-      `${name} (${named.name}) has compute capability ${named.computeCapability}; the kernels need 8.0 or later. Use --device cpu.`,
+      `${name} (${named.name}) has compute capability ${named.computeCapability}; the kernels need 8.0 or later. Use \`device\` cpu.`,
     )
   }
   return name

@@ -19,7 +19,7 @@ interface TextReader {
 export function requireFittingEncoder(
   encoder: CaptionEncoder,
   { text, device }: TextReader,
-  advice = 'name the one that it was trained with by --caption-encoder FILE',
+  advice = 'name the one that it was trained with by `captionEncoder`',
 ): void {
   const { name, tokens, width } = encoder
   if (encoder.device !== device) {

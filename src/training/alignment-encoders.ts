@@ -107,7 +107,9 @@ async function usableFeatures(
   if (obstacle === undefined) return settings
   const sentence = `The features of ${name} in '${data.path}' ${obstacle}`
   if (file === undefined && settings.weights !== undefined) {
-    throw new Error(`${sentence}; name the encoder's file, --encoder ${name}=FILE, to run it instead.`)
+    throw new Error(
+      `${sentence}; name the encoder's file, \`encoders: [{ name: '${name}', file: 'FILE' }]\`, to run it instead.`,
+    )
   }
   onNotice(`${sentence}: the encoder runs.`)
   return undefined

@@ -11,11 +11,11 @@ export function requireConsistentAlignment({ alignDecay, alignUntil, cudaGraph }
   const contradictions: readonly (readonly [boolean, string])[] = [
     [
       alignDecay !== 'none' && alignUntil === undefined,
-      `alignDecay ${alignDecay} needs the step at which the weight is 0; give --align-until.`,
+      `\`alignDecay\` ${alignDecay} needs the step at which the weight is 0; give \`alignUntil\`.`,
     ],
     [
       cudaGraph && alignDecay !== 'none',
-      `cudaGraph replays a step with one weight of the alignment, and alignDecay ${alignDecay} changes it at every step; leave one out.`,
+      `\`cudaGraph\` replays a step with one weight of the alignment, and \`alignDecay\` ${alignDecay} changes it at every step; leave one out.`,
     ],
   ]
   const sentence = firstThatHolds(contradictions)

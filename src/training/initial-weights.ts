@@ -25,18 +25,18 @@ interface Replaceable {
   readonly what: string
   readonly pattern: RegExp
   /** What makes a model have it that has not. */
-  readonly option?: string
+  readonly setting?: keyof TrainingOptions
 }
 
 /** What may be other than the file's: made for other encoders or losses, other classes. */
 const REPLACEABLE: readonly Replaceable[] = [
-  { what: 'projectors', pattern: /^projectors\./, option: '--encoder' },
-  { what: 'head of self-alignment', pattern: /^ap_head\./, option: '--self-align-weight' },
+  { what: 'projectors', pattern: /^projectors\./, setting: 'encoders' },
+  { what: 'head of self-alignment', pattern: /^ap_head\./, setting: 'selfAlignWeight' },
   { what: 'label table', pattern: /^y_embedder\.embedding_table\.weight$/ },
   {
     what: "class token's layers",
     pattern: /^(cls_projectors2|wg_norm|final_layer\.linear_cls)\./,
-    option: '--class-token-weight',
+    setting: 'classTokenWeight',
   },
 ]
 
@@ -71,7 +71,7 @@ export async function settingsOfWeights(
   }
   await using source = await openTransformerWeights(weights, WEIGHTS_KEYS)
   return {
-    model: model ?? modelSetting(await configOfWeights(source, {}, onNotice)),
+    model: model ?? modelSetting(await configOfWeights(source, {}, onNotice, 'model')),
     path: path ?? (hasPath(model) ? scriptArguments(source).path : undefined),
   }
 }
@@ -106,7 +106,7 @@ export async function loadInitialWeights(
   const other = told && otherComputation(told, { ...model.config, path: learns })
   if (other) {
     const { sentence, setting } = other
-    const said = `${path} ${sentence}; leave out the ${setting} setting (--${setting}), and the ${setting} is the weights' own.`
+    const said = `${path} ${sentence}; leave out \`${setting}\`, and the ${setting} is the weights' own.`
     if (setting === 'model') throw new RangeError(said)
     onNotice(said)
   }
@@ -118,13 +118,13 @@ export async function loadInitialWeights(
   const isReplaceable = (name: string): boolean => REPLACEABLE.some(({ pattern }) => pattern.test(name))
   const kept = model.entries.filter((entry) => isReplaceable(entry.name) && !fits(entry))
   const own = new Set(model.entries.map(({ name }) => name))
-  for (const { what, pattern, option } of REPLACEABLE) {
+  for (const { what, pattern, setting } of REPLACEABLE) {
     const anew = kept.filter(({ name }) => pattern.test(name)).length
     const leftOut = source.names.filter((name) => pattern.test(name) && !own.has(name)).length
     if (anew > 0) {
       onNotice(`${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${counted(anew)}.`)
-    } else if (leftOut > 0 && option !== undefined) {
-      onNotice(`Left out of ${path}: its ${what}, ${counted(leftOut)}; ${option} takes them along.`)
+    } else if (leftOut > 0 && setting !== undefined) {
+      onNotice(`Left out of ${path}: its ${what}, ${counted(leftOut)}; \`${setting}\` takes them along.`)
     }
   }
   const tables = model.entries.filter(isTable)

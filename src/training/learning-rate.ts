@@ -33,23 +33,23 @@ export function requireLearningRateSchedule(peak: number, schedule: LearningRate
   const contradictions: readonly (readonly [boolean, string])[] = [
     [
       decay === 'none' && (from ?? until ?? final) !== undefined,
-      'Where and at what a decay of the learning rate ends is given, and it does not decay; give --lr-decay linear or cosine.',
+      'Where and at what a decay of the learning rate ends is given, and it does not decay; give `learningRateDecay` linear or cosine.',
     ],
     [
       decay !== 'none' && until === undefined,
-      `A ${decay} decay of the learning rate needs the step at which it ends; give --lr-decay-until.`,
+      `A ${decay} decay of the learning rate needs the step at which it ends; give \`learningRateDecayUntil\`.`,
     ],
     [
       from !== undefined && from < warmup,
-      `The learning rate cannot fall from step ${from} on while it rises up to step ${warmup}; let --lr-decay-from be ${warmup} at least.`,
+      `The learning rate cannot fall from step ${from} on while it rises up to step ${warmup}; let \`learningRateDecayFrom\` be ${warmup} at least.`,
     ],
     [
       until !== undefined && until <= beginOf(schedule),
-      `The learning rate cannot fall from step ${beginOf(schedule)} until step ${until}; let --lr-decay-until be later.`,
+      `The learning rate cannot fall from step ${beginOf(schedule)} until step ${until}; let \`learningRateDecayUntil\` be later.`,
     ],
     [
       final !== undefined && final > peak,
-      `The learning rate cannot fall from ${peak} to ${final}; let --lr-final be less than --lr.`,
+      `The learning rate cannot fall from ${peak} to ${final}; let \`learningRateFinal\` be less than \`learningRate\`.`,
     ],
   ]
   const sentence = firstThatHolds(contradictions)

@@ -18,7 +18,8 @@ interface Owner {
 
 const hasEncoder = ({ encoders }: TrainingConfiguration) => encoders.length > 0
 const isSelfAligned = ({ selfAlignWeight }: TrainingConfiguration) => selfAlignWeight > 0
-const NONE_IS_NAMED = 'and none is named; name one by --encoder NAME=FILE, or --encoder hog.'
+const NONE_IS_NAMED =
+  "and none is named; name one by `encoders: [{ name: 'NAME', file: 'FILE' }]`, or `encoders: [{ name: 'hog' }]`."
 
 const OWNERS: readonly Owner[] = [
   {
@@ -38,7 +39,7 @@ const OWNERS: readonly Owner[] = [
   {
     settings: ['alignTemperature'],
     isThere: ({ alignLoss }) => alignLoss === 'nt-xent',
-    otherwise: 'is of NT-Xent, and the loss is the cosine; give --align-loss nt-xent.',
+    otherwise: 'is of NT-Xent, and the loss is the cosine; give `alignLoss` nt-xent.',
   },
   {
     settings: ['projector'],
@@ -64,32 +65,33 @@ const OWNERS: readonly Owner[] = [
   {
     settings: ['alignAttentionWeight'],
     isThere: hasEncoder,
-    otherwise: "compares attention with an encoder's, and none is named; name one by --encoder NAME=FILE.",
+    otherwise:
+      "compares attention with an encoder's, and none is named; name one by `encoders: [{ name: 'NAME', file: 'FILE' }]`.",
   },
   {
     settings: ['alignAttentionBlocks', 'alignAttentionHeads'],
     isThere: ({ alignAttentionWeight }) => alignAttentionWeight > 0,
-    otherwise: 'says what of the attention is compared, and none is; give --align-attention-weight.',
+    otherwise: 'says what of the attention is compared, and none is; give `alignAttentionWeight`.',
   },
   {
     settings: ['alignUntil'],
     isThere: (all) => hasEncoder(all) || isSelfAligned(all),
-    otherwise: 'ends an alignment, and there is none; name an encoder, or give --self-align-weight.',
+    otherwise: 'ends an alignment, and there is none; name an encoder, or give `selfAlignWeight`.',
   },
   {
     settings: ['dispersiveTemperature', 'dispersiveDepth'],
     isThere: ({ dispersiveWeight }) => dispersiveWeight > 0,
-    otherwise: 'is of the dispersive loss, and there is none; give --dispersive-weight.',
+    otherwise: 'is of the dispersive loss, and there is none; give `dispersiveWeight`.',
   },
   {
     settings: ['selfAlignDepth', 'selfAlignTeacherDepth', 'selfAlignTimeOffset'],
     isThere: isSelfAligned,
-    otherwise: 'is of self-alignment, and there is none; give --self-align-weight.',
+    otherwise: 'is of self-alignment, and there is none; give `selfAlignWeight`.',
   },
   {
     settings: ['routeFrom', 'routeTo'],
     isThere: ({ routeTokens }) => routeTokens > 0,
-    otherwise: 'says past which blocks tokens go, and none goes past any; give --route-tokens.',
+    otherwise: 'says past which blocks tokens go, and none goes past any; give `routeTokens`.',
   },
 ]
 
@@ -113,7 +115,7 @@ export function requireOwners(
     for (const setting of settings) {
       const value = given[setting]
       if (value === undefined || isDefault(setting, value)) continue
-      throw new Error(`${setting} ${value} ${otherwise}`)
+      throw new Error(`${from === 'a file' ? setting : `\`${setting}\``} ${value} ${otherwise}`)
     }
   }
 }

@@ -31,7 +31,7 @@ export function defaultPrecision(device: Device): Precision {
 export function precisionPolicy(name: Precision, device: Device): PrecisionPolicy {
   if (name !== 'fp32' && device === 'cpu') {
     throw new RangeError(
-      `The CPU computes in fp32 only, not in ${name}; pass --precision fp32. A run that began in ${name} goes on on a GPU alone.`,
+      `The CPU computes in fp32 only, not in ${name}; pass \`precision: 'fp32'\`. A run that began in ${name} goes on on a GPU alone.`,
     )
   }
   return { name, dtype: DTYPES[name], tf32: name === 'tf32', lossScale: name === 'fp16' ? FP16_LOSS_SCALE : 0 }

@@ -76,7 +76,7 @@ export function requireSameComputation(
   // Of as many tokens, or a tensor's shape would tell.
   if (!isDeepStrictEqual(its, ours)) {
     throw new RangeError(
-      `${checkpoint} is of a model of ${its.join(' × ')} tokens, this run's has ${ours.join(' × ')}; --init begins from its weights.`,
+      `${checkpoint} is of a model of ${its.join(' × ')} tokens, this run's has ${ours.join(' × ')}; \`init\` begins from its weights.`,
     )
   }
   if (saved.alignWidths.length === 0) return
@@ -343,11 +343,13 @@ export function requireCaptions(
   }
   if (!captionEncoder) {
     throw new RangeError(
-      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE.",
+      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder, by `captionEncoder`.",
     )
   }
   if (!captions) {
-    throw new RangeError(`The data in ${path} have no captions, which the model is told; prepare them with --captions.`)
+    throw new RangeError(
+      `The data in ${path} have no captions, which the model is told; prepare them with \`captions\`.`,
+    )
   }
   requireFittingEncoder(captionEncoder, { text, device }, 'give the model its sizes by `text`')
 }

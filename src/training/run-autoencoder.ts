@@ -21,7 +21,7 @@ export async function openAutoencoder(
   if (encodeLatents) {
     if (file === undefined) {
       throw new Error(
-        'encodeLatents makes the latents by an autoencoder, and none is given; name one by --autoencoder FILE.',
+        '`encodeLatents` makes the latents by an autoencoder, and none is given; name one by `autoencoder`.',
       )
     }
     const autoencoder = await loadAutoencoder(file, { device })
@@ -35,13 +35,13 @@ export async function openAutoencoder(
   if (data.latentKind === 'pixels') {
     if (file !== undefined) {
       throw new Error(
-        `The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}, or let it make their latents by --encode-latents.`,
+        `The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}, or let it make their latents by \`encodeLatents\`.`,
       )
     }
     return undefined
   }
   if (file === undefined) {
-    onNotice?.(`Without --autoencoder the grids of samples are ${previewOf(data.latentShape[0])}.`)
+    onNotice?.(`Without \`autoencoder\` the grids of samples are ${previewOf(data.latentShape[0])}.`)
     return undefined
   }
   const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })
@@ -132,7 +132,7 @@ async function digestOfMaker(
   if (before !== undefined && before !== found) {
     throw new Error(
       `${file} makes other latents than the autoencoder that the run began with: SHA-256 ${found.slice(0, 12)}…, not ${before.slice(0, 12)}…; ` +
-        'name that one, by --autoencoder FILE, or, for a new run, leave latentsDigest out of its configuration.',
+        'name that one, by `autoencoder`, or, for a new run, leave latentsDigest out of its configuration.',
     )
   }
   return before === undefined ? found : wanted

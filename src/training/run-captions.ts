@@ -16,6 +16,6 @@ export function digestOfCaptions(
   if (wanted === undefined || wanted === found) return found
   throw new Error(
     `The captions in ${path} are others than when the run began: SHA-256 ${found.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; put back those ` +
-      'that were there; a new run may begin from the weights by --init, with captionsDigest left out of its configuration.',
+      'that were there; a new run may begin from the weights by `init`, with captionsDigest left out of its configuration.',
   )
 }

@@ -106,7 +106,12 @@ async function withDigests(configuration: TrainingConfiguration): Promise<Traini
     const sha256 = await encoderDigest(name, file)
     const found = `${file} holds other weights than the run's ${name}`
     const beside = familyOf(name)?.traitsBeside ? ', with the config.json that lay beside it' : ''
-    requireDigest(sha256, wanted, found, `pass the file that it began with${beside}, by --encoder ${name}=FILE`)
+    requireDigest(
+      sha256,
+      wanted,
+      found,
+      `pass the file that it began with${beside}, by \`encoders: [{ name: '${name}', file: 'FILE' }]\``,
+    )
     encoders.push({ ...encoder, sha256 })
   }
   return { ...configuration, encoders, captionEncoder: await withDigest(configuration.captionEncoder) }
@@ -119,7 +124,7 @@ async function withDigest(
   const { file, digest: wanted } = encoder
   const digest = await captionEncoderDigest(file)
   const found = `${file} is another caption encoder than the run's, by its weights, tokenizer or config.json`
-  requireDigest(digest, wanted, found, 'pass the one that it began with, by --caption-encoder FILE')
+  requireDigest(digest, wanted, found, "pass the one that it began with, by `captionEncoder: { file: 'FILE' }`")
   return { file, digest }
 }
 
@@ -136,13 +141,13 @@ function requireDigest(digest: string, wanted: string | undefined, found: string
  */
 export async function requireNoRun(
   out: string,
-  goOn = "go on from the newest by --resume where it is a training run's",
+  goOn = "go on from the newest by `resume` where it is a training run's",
 ): Promise<void> {
   if (await isThere(join(out, RUN_LAYOUT.configuration))) {
-    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+    throw new Error(`${out} already holds a run; go on with it by \`resume\`, or choose another \`out\`.`)
   }
   if ((await newestCheckpoint(join(out, RUN_LAYOUT.checkpoints))) !== undefined) {
-    throw new Error(`${out} holds checkpoints already; ${goOn}, or choose another --out.`)
+    throw new Error(`${out} holds checkpoints already; ${goOn}, or choose another \`out\`.`)
   }
 }
 
@@ -164,7 +169,7 @@ export function requireSameData(
 ): void {
   if (resolve(stored) === resolve(data)) return
   if (existsSync(stored)) {
-    throw new Error(`The run in ${out} trains on ${stored}, not on ${data}; resume it with --data ${stored}.`)
+    throw new Error(`The run in ${out} trains on ${stored}, not on ${data}; resume it with \`data\` ${stored}.`)
   }
   onNotice?.(`${stored} is not here any more: ${data} is taken for the same data.`)
 }
@@ -189,7 +194,7 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
     // Its bytes will be held to those of before.
     if (key === 'captionEncoder' && isThatOf(stored.training, given)) continue
     if (key === 'encoders' && (await areSame(stored.training.encoders, given.encoders ?? [], request))) continue
-    throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
+    throw new Error(`The run in ${out} has \`${key}\` ${before}; a resumed run cannot change it to ${now}.`)
   }
   const changes = Object.fromEntries(
     Object.entries(configuration)
@@ -247,22 +252,20 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
   if (checkpoint === undefined) {
     throw new Error(
       `${out} holds no run to resume: it has no ${RUN_LAYOUT.configuration} and no checkpoint in ${RUN_LAYOUT.checkpoints}/. ` +
-        'Leave out --resume to begin one.',
+        'Leave out `resume` to begin one.',
     )
   }
   const { model, configuration: told } = await readCheckpointState(checkpoint)
   if (told === null) {
     throw new Error(
       `${checkpoint} is of a program's own Trainer, which was given no configuration to keep: that program goes on with it by ` +
-        '`trainer.restore`; to begin a run from its weights, leave out --resume, take another --out and name it by --init.',
+        '`trainer.restore`; to begin a run from its weights, leave out `resume`, take another `out` and name it by `init`.',
     )
   }
   const stored = storedConfiguration(told, `${checkpoint}, configuration`)
   const { captionEncoder: given, init } = configuration
   if (init !== undefined && init !== stored.training.init) {
-    throw new Error(
-      `This training goes on from a checkpoint, and cannot begin from ${init} too: leave out the setting init (--init).`,
-    )
+    throw new Error(`This training goes on from a checkpoint, and cannot begin from ${init} too: leave out \`init\`.`)
   }
   const adopted = withModelSetting(
     parseConfiguration(
@@ -281,7 +284,7 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
   if (encoders.length !== wanted.length) {
     throw new Error(
       `${checkpoint} has projectors for encoders of these widths: ${wanted.join(', ') || 'none'}. ` +
-        `Given: ${encoders.map(({ name }) => name).join(', ') || 'none'}. Name each by --encoder NAME=FILE, in their order.`,
+        `Given: ${encoders.map(({ name }) => name).join(', ') || 'none'}. Name each by \`encoders: [{ name: 'NAME', file: 'FILE' }]\`, in their order.`,
     )
   }
   return adopted

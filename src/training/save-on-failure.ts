@@ -15,5 +15,5 @@ export async function saveOnFailure(
     )
     return
   }
-  onNotice?.(`The steps until the failure are saved, ${checkpoint}; --resume goes on from there.`)
+  onNotice?.(`The steps until the failure are saved, ${checkpoint}; \`resume\` goes on from there.`)
 }

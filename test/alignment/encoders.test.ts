@@ -371,7 +371,7 @@ describe('files of DINOv2 weights', () => {
       what: 'no file at all',
       write: async () => join(await folder(), 'weights.pth'),
       message:
-        /^There is no .*weights\.pth, which is to hold the weights of the encoder dinov2-vit-s; the published one is https:.*dinov2_vits14_pretrain\.pth\. Name where it lies by --encoder dinov2-vit-s=FILE\.$/,
+        /^There is no .*weights\.pth, which is to hold the weights of the encoder dinov2-vit-s; the published one is https:.*dinov2_vits14_pretrain\.pth\. Give the path at which it lies\.$/,
     },
   ]
   test.each(WRONG)('$what is an error', async ({ name = 'dinov2-vit-s', heads, write, message }) => {

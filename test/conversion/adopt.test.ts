@@ -14,7 +14,7 @@ import { referenceCheckpoint, tinyLightningDiTModel, tinyModel } from './tiny-ch
 
 const SIZES = { kind: 'SiT', depth: 2, hidden: 16, heads: 2, patch: 2 } as const
 const LIGHTNINGDIT = { ...SIZES, norm: 'rmsNorm', ffn: 'swiglu', rope: true } as const
-const ADVICE = "; leave out the model setting (--model), and the model is the file's own."
+const ADVICE = "; leave out `model`, and the model is the file's own."
 
 /** The reference's file of such a model and, as `own`, one that was written here. */
 async function files(
@@ -57,12 +57,12 @@ describe('a file that says what its model is', () => {
     [
       tinyModel,
       { alignDepth: 2 },
-      "is of a model that is aligned after block 1, this run's after block 2; leave out the setting alignDepth (--align-depth).",
+      "is of a model that is aligned after block 1, this run's after block 2; leave out `alignDepth`.",
     ],
     [
       tinyModel,
       { path: 'linear' },
-      "is of a SiT that learnt along the path cosine, this run's learns along linear; leave out the path setting (--path), and the path is the file's own.",
+      "is of a SiT that learnt along the path cosine, this run's learns along linear; leave out `path`, and the path is the file's own.",
     ],
   ])('%#: is not taken for another by %j %j', async (model, options, sentence) => {
     const { own, run } = await files(model)
@@ -92,11 +92,7 @@ describe("a file of the reference's, which leaves a guess", () => {
       tinyLightningDiTModel,
       {},
       { convention: 'sit' },
-      [
-        expect.stringMatching(
-          /is taken for a LightningDiT, .*; --convention of repa sample, or of --model of repa train, says otherwise\.$/,
-        ),
-      ],
+      [expect.stringMatching(/is taken for a LightningDiT, .*; `convention` can say otherwise\.$/)],
     ],
     [tinyLightningDiTModel, { model: { ...LIGHTNINGDIT, convention: 'sit' } }, { convention: 'sit' }, []],
     [

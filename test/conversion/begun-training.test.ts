@@ -23,10 +23,10 @@ const SELF_ALIGNED: SiTConfig = sitConfigSchema.parse({ ...tinyModel, depth: 7, 
 
 const STEP_0 = 'There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.'
 const CLASS_TOKEN =
-  "The file does not tell the weight of the class token's loss: 0.03 assumed; --class-token-weight sets it."
+  "The file does not tell the weight of the class token's loss: 0.03 assumed; `classTokenWeight` sets it."
 const selfAlignment = (block: number) =>
   `The file does not tell how the model was aligned with its own average: a weight of 0.2, as SRA's code has it, and block ${block} with the ` +
-  "average's block 5 assumed; --self-align-weight, --self-align-depth and --self-align-teacher-depth set them."
+  "average's block 5 assumed; `selfAlignWeight`, `selfAlignDepth` and `selfAlignTeacherDepth` set them."
 
 const MODELS: readonly {
   readonly name: string

@@ -90,7 +90,7 @@ describe('bare state dicts', () => {
     expect((await safetensors(out)).size).toBe(4)
   })
 
-  test('of a file with objects of a class that --inert names, the tensors', async () => {
+  test('of a file with objects of a class that inert names, the tensors', async () => {
     const { folder, path } = await written('plain.ckpt', { callback: 'PLACE', state_dict: dtypes })
     const [lightning, out] = [join(folder, 'lightning.ckpt'), join(folder, 'out.safetensors')]
     // As Lightning writes it: an object of its own where the text stood.
@@ -105,12 +105,12 @@ describe('bare state dicts', () => {
     }
     await zip.close()
     await expect(convert(lightning, out)).rejects.toThrow(
-      /names "lightning.callbacks.ModelCheckpoint", which is not among .* by --inert of repa convert\./,
+      /names "lightning.callbacks.ModelCheckpoint", which is not among .* in `inertGlobals`\./,
     )
     await convert(lightning, out, { inert: ['lightning.callbacks.ModelCheckpoint'] })
     expect([...(await safetensors(out))]).toEqual([...dtypes])
     await expect(convert(out, join(folder, 'x.pt'), { inert: ['a.B'] })).rejects.toThrow(
-      `--inert names classes in a torch file; ${out} is none.`,
+      `\`inert\` names classes in a torch file; ${out} is none.`,
     )
   })
 
@@ -130,7 +130,7 @@ describe('bare state dicts', () => {
     })
   })
 
-  test('of several, --key names one; an optimizer is none', async () => {
+  test('of several, key names one; an optimizer is none', async () => {
     const optimizer = { state: new Map([[0, { exp_avg: tensor([2], 1) }]]), param_groups: [] }
     const { folder, path } = await written('several.pt', {
       student: { model: dtypes },
@@ -139,7 +139,7 @@ describe('bare state dicts', () => {
     })
     const out = join(folder, 'out.safetensors')
     await expect(convert(path, out)).rejects.toThrow(
-      'several.pt: it holds 2 state dicts: student/model, teacher; choose one by --key student/model.',
+      'several.pt: it holds 2 state dicts: student/model, teacher; choose one by `key` student/model.',
     )
     await convert(path, out, { key: 'student/model' })
     expect((await safetensors(out)).size).toBe(4)
@@ -285,7 +285,7 @@ describe('training checkpoints', () => {
     const { folder, path } = await written('reg.pt', { ...rest, args: others })
     const { notes } = await convert(path, join(folder, 'reg'), { heads: 2 })
     expect(notes).toEqual([
-      "The file does not tell the weight of the class token's loss: 0.03 assumed; --class-token-weight sets it.",
+      "The file does not tell the weight of the class token's loss: 0.03 assumed; `classTokenWeight` sets it.",
     ])
   })
 
@@ -294,11 +294,11 @@ describe('training checkpoints', () => {
     const { folder, path } = await written('bare.pt', rest)
     const { notes } = await convert(path, join(folder, 'bare'))
     expect(notes).toEqual([
-      `${path} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.`,
+      `${path} does not tell how many attention heads it has: 1 assumed, one for every 64 features; \`heads\` sets it.`,
       'The label table of 11 rows is taken for 10 classes and the null class.',
-      'The file does not tell the block that is aligned: 2 assumed; --align-depth sets it.',
+      'The file does not tell the block that is aligned: 2 assumed; `alignDepth` sets it.',
       expect.stringMatching(
-        /^The file does not tell the encoders of its projectors \(features of \d+\); name each by --encoder\.$/,
+        /^The file does not tell the encoders of its projectors \(features of \d+\); name each in `encoders`\.$/,
       ),
     ])
   })
@@ -366,7 +366,7 @@ describe('adoptCheckpoint', () => {
     await expect(adoptCheckpoint(path, run)).rejects.toThrow('holds checkpoints already; go on from the newest')
     const bare = await written('bare.pt', referenceCheckpoint().model)
     await expect(adoptCheckpoint(bare.path, join(folder, 'other'))).rejects.toThrow(
-      'bare.pt holds weights and no optimizer state to go on with; begin a run from them by --init.',
+      'bare.pt holds weights and no optimizer state to go on with; begin a run from them by `init`.',
     )
   })
 })
@@ -438,7 +438,7 @@ describe('bad input', () => {
     const { folder, path } = await written('w.pt', referenceCheckpoint())
     const out = join(folder, 'run')
     await convert(path, out)
-    await expect(convert(path, out)).rejects.toThrow('run exists already; --force replaces it')
+    await expect(convert(path, out)).rejects.toThrow('run exists already; `force` replaces it')
     await convert(path, out, { force: true })
     await writeFile(join(out, 'thesis.tex'), 'x')
     await expect(convert(path, out, { force: true })).rejects.toThrow(
@@ -453,7 +453,7 @@ describe('bad input', () => {
     await expect(convert(path, join(folder, 'o.pt'), { key: 'ema' })).rejects.toThrow('has no "ema"')
     const file = join(folder, 'w.safetensors')
     await writeSafetensors(file, [{ name: 'a', ...tensor([2], 1) }])
-    await expect(convert(file, join(folder, 'o.pt'), { key: 'ema' })).rejects.toThrow('--key chooses among')
+    await expect(convert(file, join(folder, 'o.pt'), { key: 'ema' })).rejects.toThrow('`key` chooses among')
   })
 })
 

@@ -27,9 +27,9 @@ function goesOn(args: Record<string, unknown>, kind: keyof typeof models = 'repa
 }
 
 const MIXED = (what: string) =>
-  `The reference trained in ${what}; here a GPU goes on in bf16 and a CPU in fp32, --precision says otherwise.`
+  `The reference trained in ${what}; here a GPU goes on in bf16 and a CPU in fp32, \`precision\` says otherwise.`
 const TF32 =
-  'The reference let a GPU round the operands of products to tf32; the configuration says fp32, --precision tf32 does so too.'
+  'The reference let a GPU round the operands of products to tf32; the configuration says fp32, `precision` tf32 does so too.'
 
 test.each<[args: Record<string, unknown>, precision: string | undefined, notes: readonly string[]]>([
   [{ mixed_precision: 'no' }, 'fp32', []],
@@ -46,7 +46,7 @@ test.each<[args: Record<string, unknown>, precision: string | undefined, notes: 
 
 describe("each script's own arguments", () => {
   const CLIPS =
-    "SiT's and DiT's own scripts clip no gradients, and here they are clipped to a norm of 1; --max-grad-norm 1e30 clips none."
+    "SiT's and DiT's own scripts clip no gradients, and here they are clipped to a norm of 1; `maxGradNorm` 1e30 clips none."
   const RUN = { global_batch_size: 64, global_seed: 3, ckpt_every: 700, sample_every: 300, epochs: 1400 }
   const SETTINGS = { batch: 64, accumulate: 1, seed: 3, checkpointEvery: 700, precision: 'fp32', notes: [TF32, CLIPS] }
 

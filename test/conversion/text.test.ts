@@ -17,7 +17,7 @@ import { writeClipFolder } from '../text/clip-folder.ts'
 import { referenceCheckpoint, tinyModel, tinyTextModel } from './tiny-checkpoint.ts'
 
 const CAPTION_ENCODER_NOTE =
-  "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's."
+  "The file does not tell what encodes its captions: name it by `captionEncoder`; REPA took openai/clip-vit-large-patch14's."
 
 async function written(value: WritableTorchValue): Promise<{ path: string; run: string }> {
   const folder = temporaryFolder()
@@ -86,7 +86,7 @@ test('adopted, it goes on where its caption encoder is named, and converts back'
   await expect(go(data)).rejects.toThrow('The model is told captions, and nothing encodes them')
   const uncaptioned = await tinyDataset(4)
   await expect(go(uncaptioned, clip)).rejects.toThrow(
-    `The data in ${uncaptioned} have no captions, which the model is told; prepare them with --captions.`,
+    `The data in ${uncaptioned} have no captions, which the model is told; prepare them with \`captions\`.`,
   )
   const narrow = await writeClipFolder(join(folder, 'narrow'), { tokens: 5 })
   await expect(go(data, narrow)).rejects.toThrow('makes 5 hidden states of 64, and the model reads 77 of 64')

@@ -41,7 +41,7 @@ interface Case {
 }
 
 const TEXTS = 'the .txt files beside the images'
-const ONE_CLASS = /has no class folders: every image is of class 0, as with --unlabelled; captions need no labels\.$/
+const ONE_CLASS = /has no class folders: every image is of class 0, as with `unlabelled`; captions need no labels\.$/
 
 const CASES: readonly Case[] = [
   {
@@ -252,7 +252,7 @@ const TAR_CASES: readonly Case[] = [
     ],
     from: TEXTS,
     notes: [
-      /has no label for 1 of 2 images: every image is of class 0, as with --unlabelled; captions need no labels\.$/,
+      /has no label for 1 of 2 images: every image is of class 0, as with `unlabelled`; captions need no labels\.$/,
     ],
   },
   {
@@ -301,7 +301,7 @@ describe.each(KINDS)('captions beside the images of a %s', (kind) => {
     [
       'an image that has both a text and a row',
       { 'a/1.jpg': '', 'a/1.txt': 'x', 'metadata.jsonl': lines({ file_name: 'a/1.jpg', text: 'y' }) },
-      /'a\/1\.jpg' in '.*' has captions in 'metadata\.jsonl' and in 'a\/1\.txt'; name the column of the one by --caption-column, or remove/,
+      /'a\/1\.jpg' in '.*' has captions in 'metadata\.jsonl' and in 'a\/1\.txt'; name the column of the one by `captionColumn`, or remove/,
     ],
     [
       'a text that is not UTF-8',
@@ -326,12 +326,12 @@ describe.each(KINDS)('captions beside the images of a %s', (kind) => {
     [
       'rows with several fields that may hold captions',
       { 'a/1.jpg': '', 'metadata.jsonl': lines({ file_name: 'a/1.jpg', text: 'x', caption: 'y' }) },
-      'several fields may hold captions: caption, text; there are file_name, text, caption. --caption-column names the right one.',
+      'several fields may hold captions: caption, text; there are file_name, text, caption. `captionColumn` names the right one.',
     ],
     [
       'rows with none',
       { 'a/1.jpg': '', 'metadata.jsonl': lines({ file_name: 'a/1.jpg', label: 3 }) },
-      'no line has a field of captions, called caption, captions, text, sentences; there are file_name, label. --caption-column',
+      'no line has a field of captions, called caption, captions, text, sentences; there are file_name, label. `captionColumn`',
     ],
   ])('%s is refused', async (_, files, message) => {
     await expect(openImageSource(place(kind, files), { captions: 'beside' })).rejects.toThrow(message)

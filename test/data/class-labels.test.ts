@@ -89,7 +89,7 @@ describe.each(SOURCES)('the labels of $what', ({ write, image }) => {
     const refused = prepareDataset({ source, out, size: 16, onProgress: ({ step }) => made.push(step) })
     await expect(refused).rejects.toThrow(
       `'${source}' gives '${image}' the label ${label}; the number of a class, from 0 and below 1048576, was expected, and this ` +
-        'looks like an identifier. Take all images as class 0 by --unlabelled, or, of parquet files, name the column of classes by --label-column.',
+        'looks like an identifier. Take all images as class 0 by `unlabelled`, or, of parquet files, name the column of classes by `labelColumn`.',
     )
     expect([made, existsSync(out)]).toEqual([[], false])
     await expect(prepareDataset({ source, out, size: 16, unlabelled: true })).resolves.toMatchObject({

@@ -16,23 +16,23 @@ describe('with the images of the set itself as the source', () => {
     return { options: { out, source: out }, info }
   }
 
-  const FLAGS: readonly (readonly [string, Partial<PrepareOptions>])[] = [
-    ['--transform', { transform: 'center-crop' }],
-    ['--transform', { transform: 'center-crop-dhariwal' }],
+  const OPTIONS: readonly (readonly [string, Partial<PrepareOptions>])[] = [
+    ['transform', { transform: 'center-crop' }],
+    ['transform', { transform: 'center-crop-dhariwal' }],
     ['wideHeight', { wideHeight: 9 }],
-    ['--max-images', { maxImages: 2 }],
-    ['--on-corrupt skip', { onCorrupt: 'skip' }],
-    ['--unlabelled', { unlabelled: true }],
-    ['--allow-empty-classes', { allowEmptyClasses: true }],
-    ['--image-column', { imageColumn: 'picture' }],
-    ['--label-column', { labelColumn: 'class' }],
+    ['maxImages', { maxImages: 2 }],
+    ["onCorrupt: 'skip'", { onCorrupt: 'skip' }],
+    ['unlabelled', { unlabelled: true }],
+    ['allowEmptyClasses', { allowEmptyClasses: true }],
+    ['imageColumn', { imageColumn: 'picture' }],
+    ['labelColumn', { labelColumn: 'class' }],
   ]
-  test.each(FLAGS)('%s is refused: %j', async (flag, change) => {
+  test.each(OPTIONS)('%s is refused: %j', async (option, change) => {
     const { options } = await there()
     const before = folderDigest(options.out)
     for (const source of [options.out, join(options.out, 'images')]) {
       await expect(prepareDataset({ ...options, ...change, source, features: [tokenMeans] })).rejects.toThrow(
-        `${flag} says how images are made of a source, and those in '${join(options.out, 'images')}' are there already and stay as ` +
+        `\`${option}\` says how images are made of a source, and those in '${join(options.out, 'images')}' are there already and stay as ` +
           'they are; leave it out, or prepare their source anew into another folder.',
       )
     }
@@ -42,7 +42,7 @@ describe('with the images of the set itself as the source', () => {
   test('another size than theirs is refused, and theirs may be said', async () => {
     const { options, info } = await there()
     await expect(prepareDataset({ ...options, size: 256, features: [tokenMeans] })).rejects.toThrow(
-      `The images in '${join(options.out, 'images')}' are there already, 16 pixels wide, not 256 (--size); leave it out, or prepare ` +
+      `The images in '${join(options.out, 'images')}' are there already, 16 pixels wide, not 256 (\`size\`); leave it out, or prepare ` +
         'their source anew into another folder.',
     )
     expect(await prepareDataset({ ...options, size: 16 })).toEqual(info)
@@ -78,8 +78,7 @@ describe('columns of what has none', () => {
   )('%s is refused of %s', async (option, _, place) => {
     const options = setup(pictures(4))
     const source = place(options.source)
-    const flag = option === 'imageColumn' ? '--image-column' : '--label-column'
-    const sentence = `${flag} names a column of parquet files, of which '${source}' has none; leave it out.`
+    const sentence = `\`${option}\` names a column of parquet files, of which '${source}' has none; leave it out.`
     await expect(openImageSource(source, { [option]: 'x' })).rejects.toThrow(sentence)
     await expect(prepareDataset({ ...options, source, [option]: 'x' })).rejects.toThrow(sentence)
     expect(existsSync(options.out)).toBe(false)
@@ -89,11 +88,11 @@ describe('columns of what has none', () => {
 test.each<[Partial<PrepareOptions>, string]>([
   [
     { featurePatch: 4 },
-    '--feature-patch 4 is of features that are kept, of which none are asked for; add --features, or leave it out.',
+    '`featurePatch` 4 is of features that are kept, of which none are asked for; add `features`, or leave it out.',
   ],
   [
     { labelColumn: 'class', unlabelled: true },
-    '--label-column class names the column of labels, and --unlabelled asks for none; leave one of them out.',
+    '`labelColumn` class names the column of labels, and `unlabelled` asks for none; leave one of them out.',
   ],
 ])('%j is refused', async (change, sentence) => {
   const options = setup(pictures(1), change)

@@ -254,7 +254,7 @@ describe('Loader', () => {
   test.each<[Partial<LoaderOptions>, string]>([
     [{ batch: 24 }, 'A batch of 24 is more than the 23 images of'],
     [{ part: { index: 0, count: 2 } }, 'A batch of 5 cannot be cut into 2 equal parts; take a multiple of 2.'],
-    [{ flip: true }, 'was prepared without mirror images; prepare it with --flip.'],
+    [{ flip: true }, 'was prepared without mirror images; prepare it with `flip`.'],
   ])('refuses %j', (change, message) => {
     expect(() => new Loader(moments, { ...OPTIONS, ...change })).toThrow(message)
   })

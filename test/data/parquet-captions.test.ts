@@ -61,7 +61,7 @@ describe('captions of parquet files', () => {
     expect(labels).toEqual([0, 0, 0])
     expect(notes).toEqual([
       'Read the images from the column "image".',
-      expect.stringMatching(/ has no column of labels: every image is of class 0, as with --unlabelled; captions/),
+      expect.stringMatching(/ has no column of labels: every image is of class 0, as with `unlabelled`; captions/),
     ])
   })
 
@@ -101,7 +101,7 @@ describe('captions of parquet files', () => {
       'no column of captions',
       [{ columnData: [IMAGE, LABEL, texts('url', 'x', 'y', 'z')] }],
       {},
-      'no column holds captions (text or lists of text, called caption, captions, text, sentences); its columns are image (binary), label (integer), url (text). --caption-column names the right one.',
+      'no column holds captions (text or lists of text, called caption, captions, text, sentences); its columns are image (binary), label (integer), url (text). `captionColumn` names the right one.',
     ],
     [
       'several',
@@ -128,13 +128,13 @@ describe('captions of parquet files', () => {
         { columnData: [IMAGE, texts('text', 'x', 'y', 'z')] },
       ],
       {},
-      'one has labels: they are not shards of one set. --unlabelled leaves them out.',
+      'one has labels: they are not shards of one set. `unlabelled` leaves them out.',
     ],
     [
       'a file of captions',
       [{ columnData: [IMAGE, LABEL] }],
       { captions: 'captions.json' },
-      "have rows and no names for 'captions.json' to name them by; --captions beside takes the captions of a column.",
+      "have rows and no names for 'captions.json' to name them by; `captions` beside takes the captions of a column.",
     ],
   ])('%s is refused', async (_, files, options, message) => {
     await expect(opened(place(...files), options)).rejects.toThrow(message)

@@ -165,13 +165,13 @@ describe('openImageSource of parquet files', () => {
       'no column of images',
       text,
       {},
-      'no column holds images (encoded files, as binary data or as a struct of bytes and path); its columns are url (text). --image-column names the right one.',
+      'no column holds images (encoded files, as binary data or as a struct of bytes and path); its columns are url (text). `imageColumn` names the right one.',
     ],
     [
       'no column of labels',
       unlabelled,
       {},
-      'no column holds labels (integers, called label); its columns are jpg (binary). --unlabelled takes all images as class 0, or --label-column names',
+      'no column holds labels (integers, called label); its columns are jpg (binary). `unlabelled` takes all images as class 0, or `labelColumn` names',
     ],
     [
       'a column that is not there',

@@ -84,7 +84,7 @@ describe('prepareDataset with captions', () => {
     const { classNames, classCounts, notes } = await prepareDataset(options)
     expect({ classNames, classCounts }).toEqual({ classNames: undefined, classCounts: [3] })
     expect(notes).toEqual([
-      `'${options.source}' has no class folders: every image is of class 0, as with --unlabelled; captions need no labels.`,
+      `'${options.source}' has no class folders: every image is of class 0, as with \`unlabelled\`; captions need no labels.`,
     ])
     const dataset = await Dataset.open(options.out)
     expect([...dataset.labels]).toEqual([0, 0, 0])
@@ -97,7 +97,7 @@ describe('prepareDataset with captions', () => {
     const options = setup(lacking, BESIDE)
     await expect(prepareDataset(options)).rejects.toThrow(
       `2 of the 9 images of '${options.source}' have no caption in the .txt files beside the images: 'class0/003.png', 'class1/004.png'. ` +
-        'Give them one, or accept them by --allow-missing-captions: they then train on the empty caption.',
+        'Give them one, or accept them by `allowMissingCaptions`: they then train on the empty caption.',
     )
     expect(existsSync(options.out)).toBe(false)
     const info = await prepareDataset({ ...options, allowMissingCaptions: true })
@@ -120,12 +120,12 @@ describe('prepareDataset with captions', () => {
     [
       'a column of captions without captions',
       { captions: undefined, captionColumn: 'x' },
-      '--caption-column is of captions',
+      '`captionColumn` is of captions',
     ],
     [
       'missing captions without captions',
       { captions: undefined, allowMissingCaptions: true },
-      '--allow-missing-captions is of captions, of which none',
+      '`allowMissingCaptions` is of captions, of which none',
     ],
     [
       'an archive to write',

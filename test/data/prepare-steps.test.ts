@@ -136,7 +136,7 @@ describe('the steps of prepareDataset', () => {
     [
       'a patch that does not fit',
       { featurePatch: 3 },
-      'A patch of 3 does not divide latents of 2 × 2; choose another by --feature-patch.',
+      'A patch of 3 does not divide latents of 2 × 2; choose another by `featurePatch`.',
     ],
     [
       'too few features',
@@ -325,7 +325,7 @@ describe('features of a set whose latents another tool made', () => {
     const wide = hostFloat32(new Float32Array(192), [6, 8, 4])
     for (const name of readdirSync(latents)) await writeNpy(join(latents, name), wide)
     await expect(prepareDataset({ ...options, featurePatch: 8 })).rejects.toThrow(
-      'A patch of 8 does not divide latents of 8 × 4; choose another by --feature-patch.',
+      'A patch of 8 does not divide latents of 8 × 4; choose another by `featurePatch`.',
     )
     const info = await prepareDataset(options)
     expect(info.features).toMatchObject([{ encoder: 'token-means', grid: [4, 2] }])
@@ -492,7 +492,7 @@ describe('Loader of a set with mirror images and features', () => {
     await prepareDataset(options)
     const dataset = await Dataset.open(options.out)
     expect(() => new Loader(dataset, { batch: 1, seed: 0, images: false, flip: true })).toThrow(
-      'was prepared without mirror images; prepare it with --flip.',
+      'was prepared without mirror images; prepare it with `flip`.',
     )
   })
 })

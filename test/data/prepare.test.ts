@@ -161,7 +161,7 @@ describe('prepareDataset and corrupt images', () => {
   test('stops at the first one, and goes on when they are to be skipped', async () => {
     const options = setup(damaged)
     await expect(prepareDataset(options)).rejects.toThrow(
-      /'class0\/000.png'.* Replace it, or leave it out by --on-corrupt skip: the call goes on from there\./,
+      /'class0\/000.png'.* Replace it, or leave it out by `onCorrupt: 'skip'`: the call goes on from there\./,
     )
     await expect(Dataset.open(options.out)).rejects.toThrow('is an unfinished preparation')
     expect(await prepareDataset({ ...options, onCorrupt: 'skip' })).toMatchObject({ images: 7 })

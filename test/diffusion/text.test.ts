@@ -291,7 +291,7 @@ describe('images of captions', () => {
     using encoder = new TableCaptionEncoder({ tokens: 5, width: 12 })
     const images = imagesOf(model, ['a', 'b'], { prompts: { captions: ['a', 'b'], encoder } } as Options)
     await expect(images).rejects.toThrow(
-      'The caption encoder table makes 5 hidden states of 12, and the model reads 5 of 20; name the one that it was trained with by --caption-encoder FILE.',
+      'The caption encoder table makes 5 hidden states of 12, and the model reads 5 of 20; name the one that it was trained with by `captionEncoder`.',
     )
   })
 })

@@ -135,7 +135,7 @@ test('latents made of every batch: the losses of those that were prepared, and g
   const without = await program.repa(...train, '--encode-latents', '--out', 'z')
   expect(without).toMatchObject({
     status: 1,
-    stderr: expect.stringContaining('and none is given; name one by --autoencoder FILE'),
+    stderr: expect.stringContaining('and none is given; name one by --autoencoder.'),
   })
   const pixels = await program.repa(...train, '--autoencoder', 'taesd_encoder.safetensors', '--out', 'z')
   expect(pixels).toMatchObject({ status: 1, stderr: expect.stringContaining('make their latents by --encode-latents') })

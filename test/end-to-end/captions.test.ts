@@ -342,13 +342,13 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
     'a model of text without a caption encoder',
     train('x', '--config', 'classes.json', '--model', JSON.stringify(MODEL)),
     1,
-    /^repa train: The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE\.\n$/,
+    /^repa train: The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder, by --caption-encoder\.\n$/,
   ],
   [
     'data without captions',
     train('x', '--data', 'plain'),
     1,
-    /^repa train: The data in plain have no captions, which the model is told; prepare them with --captions\.\n$/,
+    /^repa train: The data in plain have no captions, which the model is told; prepare them with repa prepare --captions\.\n$/,
   ],
   [
     'a caption encoder for a model of classes',
@@ -426,7 +426,7 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
     'a caption encoder of another width',
     sample('x', '--prompt', 'a cat', '--caption-encoder', 'wide-clip'),
     1,
-    /^repa sample: The caption encoder clip-text-128x1 makes 77 hidden states of 128, and the model reads 77 of 64; name the one that it was trained with by --caption-encoder FILE\.\n$/,
+    /^repa sample: The caption encoder clip-text-128x1 makes 77 hidden states of 128, and the model reads 77 of 64; name the one that it was trained with by --caption-encoder\.\n$/,
   ],
   [
     'a prompt to a model of classes',

@@ -164,7 +164,7 @@ describe('prepare, train, sample, report', () => {
     const words = ['--out', 'assumed', '--num', '1', '--steps', '2', '--quiet']
     expect(await program.repa('sample', '--checkpoint', weights, ...words)).toMatchObject({
       status: 0,
-      stderr: `warning: ${weights} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.\n`,
+      stderr: `warning: ${weights} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads sets it.\n`,
     })
   })
 
@@ -195,7 +195,7 @@ describe('prepare, train, sample, report', () => {
     // It has a configuration of its own now, by which it goes on.
     expect(await program.repa(...go, '--lr', '1')).toMatchObject({
       status: 1,
-      stderr: 'repa train: The run in adopted has learningRate 0.002; a resumed run cannot change it to 1.\n',
+      stderr: 'repa train: The run in adopted has --lr 0.002; a resumed run cannot change it to 1.\n',
     })
   })
 

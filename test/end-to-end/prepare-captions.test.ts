@@ -123,7 +123,7 @@ describe.skipIf(!havePhotos)(`captions of photos${havePhotos ? '' : ' (skipped: 
       ignored: { count: 0, names: [] },
       captions: { source: 'the .txt files beside the images', count: 360, withoutCaption: 0 },
       notes: [
-        `'${source}' has no class folders: every image is of class 0, as with --unlabelled; captions need no labels.`,
+        `'${source}' has no class folders: every image is of class 0, as with \`unlabelled\`; captions need no labels.`,
       ],
     })
     const { captions } = await Dataset.open(inWork(out))

@@ -226,18 +226,22 @@ const REFUSED: readonly (readonly [string, readonly string[], string])[] = [
   [
     'another batch',
     ['--resume', '--batch', '8'],
-    'The run in refused has batch 6; a resumed run cannot change it to 8.',
+    'The run in refused has --batch 6; a resumed run cannot change it to 8.',
   ],
-  ['another seed', ['--resume', '--seed', '1'], 'The run in refused has seed 0; a resumed run cannot change it to 1.'],
+  [
+    'another seed',
+    ['--resume', '--seed', '1'],
+    'The run in refused has --seed 0; a resumed run cannot change it to 1.',
+  ],
   [
     'another rate',
     ['--resume', '--lr', '0.1'],
-    'The run in refused has learningRate 0.001; a resumed run cannot change it to 0.1.',
+    'The run in refused has --lr 0.001; a resumed run cannot change it to 0.1.',
   ],
   [
     'another model',
     ['--resume', '--model', 'SiT-S/2'],
-    `The run in refused has model ${JSON.stringify(MODEL)}; a resumed run cannot change it to "SiT-S/2".`,
+    `The run in refused has --model ${JSON.stringify(MODEL)}; a resumed run cannot change it to "SiT-S/2".`,
   ],
   [
     'other data',

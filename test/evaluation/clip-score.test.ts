@@ -219,7 +219,7 @@ describe('the score of a data set', () => {
   test('is refused without captions', async () => {
     const data = await dataset(undefined)
     await expect(evaluateClipScore({ ...(await common()), data })).rejects.toThrow(
-      'is a data set without captions; prepare it with --captions, or name samples.',
+      'is a data set without captions; prepare it with captions, or name samples.',
     )
   })
 })

@@ -259,7 +259,7 @@ describe('blockFeatures', () => {
     [{ classTokenEncoder: constantEncoder }, { classTokenWidth: 8 }, 'and constant has none behind a final norm; name'],
     [{ classTokenEncoder }, { classTokenWidth: 6 }, 'and constant has one of 8; name the encoder that it was trained'],
     [{ classTokenEncoder }, {}, 'The model denoises no class token; leave out the encoder constant'],
-    [{}, { classes: 0, text: TEXT }, 'The model is told captions; give what encodes them, by --caption-encoder FILE.'],
+    [{}, { classes: 0, text: TEXT }, 'The model is told captions; give what encodes them, by `captionEncoder`.'],
     [{ captionEncoder }, {}, 'The model is told classes; leave out the caption encoder table.'],
   ])('refuses %o of a model with %o', async (changes, modelOptions, message) => {
     const data = await Dataset.open(await tinyDataset())

@@ -53,7 +53,7 @@ describe.each<[name: string, read: (path: string) => Promise<unknown>, sentence:
     (path) => loadEncoder('vit', path),
     (path) =>
       `There is no ${path}, which is to hold the weights of the encoder vit; repa pretrain-encoder writes it as RUN/encoder.safetensors. ` +
-      'Name where it lies by --encoder vit=FILE.',
+      'Give the path at which it lies.',
   ],
 ])('%s', (_, read, sentence) => {
   test('of a file that is not there', async () => {

@@ -283,7 +283,7 @@ describe('where memory ends', () => {
     using z = Tensor.from(Float32Array.from(random([1, 4, 48, 48], 7).data), [1, 4, 48, 48], 'cpu')
     // 384 x 384 x 32 floats are 19 MB, of which the last block needs three; a tile's are a ninth of that.
     setMemoryLimit('cpu', memoryStats('cpu').liveBytes + 30e6)
-    await expect(whole.decode(z)).rejects.toThrow('--autoencoder-tile 64')
+    await expect(whole.decode(z)).rejects.toThrow('`tile: 64`')
     expect((await tiled.decode(z)).bytes).toHaveLength(384 * 384 * 3)
   })
 })

@@ -60,7 +60,9 @@ test.each([
   }
   if (reason === undefined) expect(sentences).toEqual([])
   else
-    expect(sentences.join()).toMatch(new RegExp(`^${path.replaceAll('.', '\\.')} is taken for .*${reason}\\..*--kind`))
+    expect(sentences.join()).toMatch(
+      new RegExp(`^${path.replaceAll('.', '\\.')} is taken for .*${reason}\\..*\`kind\``),
+    )
 })
 
 test('a convention that is given counts', async () => {

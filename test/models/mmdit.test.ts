@@ -183,7 +183,7 @@ describe('what a file tells of it', () => {
     const inferred = inferTransformerConfig(shapes, 'weights.pt')
     expect(inferred.heads).toBe(2)
     expect(assumedHeads(shapes, 'weights.pt', inferred, {})).toBe(
-      'weights.pt does not tell how many attention heads it has: 2 assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.',
+      'weights.pt does not tell how many attention heads it has: 2 assumed, one for every 64 features; `heads` sets it.',
     )
     const known = inferTransformerConfig(shapes, 'weights.pt', { heads: 8, kind: 'SiT', convention: 'sit' })
     expect(known).toMatchObject({ kind: 'SiT', heads: 8, convention: 'sit' })

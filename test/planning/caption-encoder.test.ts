@@ -32,7 +32,7 @@ test.each<[string, TrainingOptions, string]>([
   [
     'a model of text without one',
     { model: 'MMDiT-d12/2' },
-    "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE.",
+    "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder, by `captionEncoder`.",
   ],
   [
     'a model of classes with one',

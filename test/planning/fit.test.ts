@@ -127,9 +127,9 @@ describe('the choice on a device that is here', () => {
     [
       'too little',
       () => planStep({ ...inPasses(4), recompute: 'elementwise' }).takenBytes,
-      /^A step would take .*, and this machine has .*: --accumulate 4 makes the same batch in 4 passes that fit\. --recompute/,
+      /^A step would take .*, and this machine has .*: `accumulate: 4` makes the same batch in 4 passes that fit\. `recompute: 'elementwise'`/,
     ],
-    ['nothing', () => 1, /: take a smaller batch or model\. --recompute elementwise tries it all the same\.$/],
+    ['nothing', () => 1, /: take a smaller batch or model\. `recompute: 'elementwise'` tries it all the same\.$/],
   ])('%s is refused', async (_, room, sentence) => {
     setMemoryLimit('cpu', room())
     await expect(chooseRecomputation({ ...small, processes: 1, onNotice: () => {} })).rejects.toThrow(sentence)

@@ -150,7 +150,7 @@ test('an encoder whose features are with the data, as the training would check t
   })
   expect(await found(others, unnamed)).toEqual({ names: ['dinov2-vit-b'], notices: [] })
   await expect(found(coarse, unnamed)).rejects.toThrow(
-    "name the encoder's file, --encoder dinov2-vit-b=FILE, to run it",
+    "name the encoder's file, `encoders: [{ name: 'dinov2-vit-b', file: 'FILE' }]`, to run it",
   )
   const { names: cachedEncoders } = await found(data)
 

@@ -88,7 +88,7 @@ describe('an encoder of one’s own', () => {
     const old = join(temporaryFolder(), 'old.safetensors')
     await writeSafetensors(old, tensors, { metadata: { encoder: whole.metadata.encoder! } })
     await expect(loadEncoder('vit', old)).rejects.toThrow(
-      `${old} has no average_features; write it anew by repa pretrain-encoder --resume.`,
+      `${old} has no average_features; write it anew: resume the pretraining that it is of.`,
     )
     await expect(loadEncoder('vit')).rejects.toThrow('vit=RUN/encoder.safetensors')
   })
@@ -165,16 +165,16 @@ test('a run that goes on may save more often, and keeps that', async () => {
 
 describe('what a run refuses', () => {
   const REFUSALS: readonly { what: string; change: Partial<PretrainEncoderOptions>; message: string }[] = [
-    { what: 'a folder that holds one', change: {}, message: 'already holds a run; go on with it by --resume' },
+    { what: 'a folder that holds one', change: {}, message: 'already holds a run; go on with it by `resume`' },
     {
       what: 'another number of steps',
       change: { resume: true, configuration: { steps: 9 } },
-      message: 'has steps 2; a resumed run cannot change it to 9, for its learning rate falls to 0 at the last step',
+      message: 'has `steps` 2; a resumed run cannot change it to 9, for its learning rate falls to 0 at the last step',
     },
     {
       what: 'another width',
       change: { resume: true, configuration: { hidden: 48 } },
-      message: 'has hidden 24; a resumed run cannot change it to 48',
+      message: 'has `hidden` 24; a resumed run cannot change it to 48',
     },
   ]
   test.each(REFUSALS)('$what', async ({ change, message }) => {
@@ -189,14 +189,14 @@ describe('what a run refuses', () => {
     const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } }
     await pretrainEncoder(options)
     await expect(pretrainEncoder({ ...options, data: other, configuration: {}, resume: true })).rejects.toThrow(
-      `The run in ${out} trains on ${data}, not on ${other}; resume it with --data ${data}.`,
+      `The run in ${out} trains on ${data}, not on ${other}; resume it with \`data\` ${data}.`,
     )
   })
 
   test('to resume what has not begun', async () => {
     const [data, out] = [stripedDataset({ count: 8 }), join(temporaryFolder(), 'none')]
     await expect(pretrainEncoder({ data, out, device: 'cpu', configuration: {}, resume: true })).rejects.toThrow(
-      `${out} holds no run to resume: it has no config.json. Leave out --resume to begin one.`,
+      `${out} holds no run to resume: it has no config.json. Leave out \`resume\` to begin one.`,
     )
   })
 
@@ -206,14 +206,14 @@ describe('what a run refuses', () => {
     await pretrainEncoder(options)
     rmSync(join(out, 'config.json'))
     await expect(pretrainEncoder({ ...options, resume })).rejects.toThrow(
-      `${out} holds checkpoints already; restore the config.json of their run and go on by --resume, or choose another --out.`,
+      `${out} holds checkpoints already; restore the config.json of their run and go on by \`resume\`, or choose another \`out\`.`,
     )
   })
 
   test('images for which no patch is usual', async () => {
     const [data, out] = [stripedDataset({ count: 8, size: 18 }), temporaryFolder()]
     const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } }
-    await expect(pretrainEncoder(options)).rejects.toThrow('have 18 pixels, which gives no usual patch; say --patch')
+    await expect(pretrainEncoder(options)).rejects.toThrow('have 18 pixels, which gives no usual patch; say `patch`')
   })
 
   // A folder that holds a run cannot be given again, nor can the run go on with another batch or patch.

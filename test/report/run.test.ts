@@ -118,7 +118,7 @@ describe('refuses', () => {
   const config = { 'config.json': '{}' }
   const good = JSON.stringify(metricsLine(1))
   test.each<[string, Record<string, string>, RegExp]>([
-    ['no configuration', {}, /r: not a run's folder, it has no config\.json; give the --out folder/],
+    ['no configuration', {}, /r: not a run's folder, it has no config\.json; give the folder of a training run/],
     ['a torn configuration', { 'config.json': '{"a"' }, /config\.json is not JSON: /],
     ['a configuration that is an array', { 'config.json': '[]' }, /config\.json: expected a JSON object: /],
     [

@@ -10,11 +10,11 @@ describe('what contradicts itself is refused in a sentence', () => {
   const CASES: readonly (readonly [options: TrainingOptions, message: string])[] = [
     [
       { ...HOG, alignDecay: 'linear' },
-      'alignDecay linear needs the step at which the weight is 0; give --align-until.',
+      '`alignDecay` linear needs the step at which the weight is 0; give `alignUntil`.',
     ],
     [
       { ...HOG, alignDecay: 'cosine', alignUntil: 9, cudaGraph: true },
-      'cudaGraph replays a step with one weight of the alignment, and alignDecay cosine changes it at every step',
+      '`cudaGraph` replays a step with one weight of the alignment, and `alignDecay` cosine changes it at every step',
     ],
   ]
   test.each(CASES)('%j', (options, message) => {
@@ -79,9 +79,7 @@ describe('a route is as it is named, and usual where it is not', () => {
     [12, { routeTo: 2 }, 'A model of 12 blocks has no route from block 3 to block 2'],
   ])('of %d blocks by %j there is none', (depth, named, message) => {
     const configuration = parse({ routeTokens: 0.5, ...named })
-    expect(() => alignmentOf(configuration, [], depth)).toThrow(
-      `${message}; give --route-from and --route-to of repa train.`,
-    )
+    expect(() => alignmentOf(configuration, [], depth)).toThrow(`${message}; give \`routeFrom\` and \`routeTo\`.`)
   })
 
   test('and is not asked for where no token goes past any', () => {

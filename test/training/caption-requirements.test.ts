@@ -57,12 +57,12 @@ const REFUSED: readonly (Case & { readonly message: string })[] = [
     name: 'no encoder',
     sizes: null,
     message:
-      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE.",
+      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder, by `captionEncoder`.",
   },
   {
     name: 'no captions',
     data: WITHOUT,
-    message: 'The data in data/coco have no captions, which the model is told; prepare them with --captions.',
+    message: 'The data in data/coco have no captions, which the model is told; prepare them with `captions`.',
   },
   {
     name: 'another number of states',

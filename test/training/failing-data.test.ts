@@ -66,7 +66,7 @@ test.each(CASES)('%s saves the steps before the failure, and goes on from there 
   const onStart = () => writeFileSync(image, 'torn')
   await expect(run({ data, out, onStart, onNotice })).rejects.toThrow(image)
   const checkpoint = join(out, 'checkpoints', `${BROKEN_STEP}`.padStart(7, '0'))
-  expect(notices).toEqual([`The steps until the failure are saved, ${checkpoint}; --resume goes on from there.`])
+  expect(notices).toEqual([`The steps until the failure are saved, ${checkpoint}; \`resume\` goes on from there.`])
   expect(stepsOf(out)).toEqual([1, 2, 3, 4, 5])
 
   writeFileSync(image, bytes)

@@ -101,7 +101,7 @@ async function begin(model: AnyTransformer, path: string): Promise<string[]> {
   return notices
 }
 
-const ADVICE = "; leave out the model setting (--model), and the model is the weights' own."
+const ADVICE = "; leave out `model`, and the model is the weights' own."
 
 describe("a run's folder says what its model computes, and another computation is refused", () => {
   const CASES: readonly (readonly [saved: Change, own: Change, message: string])[] = [
@@ -139,18 +139,18 @@ describe('what fine-tuning changes begins anew, and the rest is taken', () => {
     [{}, { inputSize: [4, 6] }, {}],
     [{ inputSize: [4, 6] }, { inputSize: [4, 6], classes: 5 }, { 'label table': 1 }],
     [{}, ALIGNED, { projectors: 6 }],
-    [ALIGNED, {}, {}, ['projectors, 6 tensors; --encoder takes']],
+    [ALIGNED, {}, {}, ['projectors, 6 tensors; `encoders` takes']],
     [ALIGNED, { ...ALIGNED, alignDepth: 2 }, {}],
     [ALIGNED, { ...ALIGNED, projector: 'conv' }, { projectors: 2 }],
     [ALIGNED, { ...ALIGNED, projectorWidth: 4 }, { projectors: 5 }],
     [ALIGNED, { ...ALIGNED, alignWidths: [8, 8] }, { projectors: 6 }],
-    [{ ...ALIGNED, alignWidths: [8, 8] }, ALIGNED, {}, ['projectors, 6 tensors; --encoder takes']],
+    [{ ...ALIGNED, alignWidths: [8, 8] }, ALIGNED, {}, ['projectors, 6 tensors; `encoders` takes']],
     [{}, SRA, { 'head of self-alignment': 4 }],
-    [SRA, {}, {}, ['head of self-alignment, 4 tensors; --self-align-weight takes']],
+    [SRA, {}, {}, ['head of self-alignment, 4 tensors; `selfAlignWeight` takes']],
     [SRA, SRA, {}],
-    [ALIGNED, SRA, { 'head of self-alignment': 4 }, ['projectors, 6 tensors; --encoder takes']],
-    [SRA, ALIGNED, { projectors: 6 }, ['head of self-alignment, 4 tensors; --self-align-weight takes']],
-    [REG, ALIGNED, {}, ["class token's layers, 6 tensors; --class-token-weight takes"]],
+    [ALIGNED, SRA, { 'head of self-alignment': 4 }, ['projectors, 6 tensors; `encoders` takes']],
+    [SRA, ALIGNED, { projectors: 6 }, ['head of self-alignment, 4 tensors; `selfAlignWeight` takes']],
+    [REG, ALIGNED, {}, ["class token's layers, 6 tensors; `classTokenWeight` takes"]],
     [REG, REG, {}],
     [ALIGNED, REG, { "class token's layers": 6 }],
     [textOf(5), { ...textOf(7), ...SRA }, { 'head of self-alignment': 4 }],
@@ -312,7 +312,7 @@ describe("what the weights learnt along, and what they are, is the run's where i
       const changed = await begun(data, { init, path: other })
       expect(changed.training.path).toBe(other)
       expect(changed.notices).toEqual([
-        `${init} is of a SiT that learnt along the path ${path}, this run's learns along ${other}; leave out the path setting (--path), ` +
+        `${init} is of a SiT that learnt along the path ${path}, this run's learns along ${other}; leave out \`path\`, ` +
           "and the path is the weights' own.",
       ])
     }

@@ -147,10 +147,19 @@ test('it may end where it begins, as a schedule that is varied does at one end',
 test.each<[LearningRateSchedule, string]>([
   [{ final: 0 }, 'Where and at what a decay of the learning rate ends is given, and it does not decay'],
   [{ until: 9, decay: 'none' }, 'Where and at what a decay of the learning rate ends is given'],
-  [{ decay: 'linear' }, 'A linear decay of the learning rate needs the step at which it ends; give --lr-decay-until.'],
+  [
+    { decay: 'linear' },
+    'A linear decay of the learning rate needs the step at which it ends; give `learningRateDecayUntil`.',
+  ],
   [{ warmup: 5, decay: 'cosine', from: 4, until: 9 }, 'cannot fall from step 4 on while it rises up to step 5'],
-  [{ warmup: 5, decay: 'cosine', until: 5 }, 'cannot fall from step 5 until step 5; let --lr-decay-until be later.'],
-  [{ decay: 'cosine', until: 5, final: 1 }, 'cannot fall from 0.0001 to 1; let --lr-final be less than --lr.'],
+  [
+    { warmup: 5, decay: 'cosine', until: 5 },
+    'cannot fall from step 5 until step 5; let `learningRateDecayUntil` be later.',
+  ],
+  [
+    { decay: 'cosine', until: 5, final: 1 },
+    'cannot fall from 0.0001 to 1; let `learningRateFinal` be less than `learningRate`.',
+  ],
   [{ warmup: 0.5 }, 'learningRateSchedule.warmup is 0.5'],
   [{ wramup: 5 } as object, 'there is no setting "wramup" in learningRateSchedule; did you mean "warmup"?'],
 ])('%j is no schedule', async (learningRateSchedule, message) => {

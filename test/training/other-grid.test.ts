@@ -29,6 +29,6 @@ test.each<[saved: readonly [number, number], own: readonly [number, number], gri
   if (grids === undefined) return expect(goOn).not.toThrow()
   const [its, ours] = grids
   expect(goOn).toThrow(
-    new RangeError(`0000001 is of a model of ${its} tokens, this run's has ${ours}; --init begins from its weights.`),
+    new RangeError(`0000001 is of a model of ${its} tokens, this run's has ${ours}; \`init\` begins from its weights.`),
   )
 })

@@ -42,7 +42,9 @@ test('a file has what an alignment is of for trainings with an encoder and witho
     alignDepth: 1,
     projectorWidth: 32,
   })
-  await expect(begin({ configuration: shared })).rejects.toThrow('alignWeight 0.7 is of the alignment with an encoder')
+  await expect(begin({ configuration: shared })).rejects.toThrow(
+    '`alignWeight` 0.7 is of the alignment with an encoder',
+  )
 })
 
 test('a file has no other settings of what is not there', async () => {
@@ -64,5 +66,5 @@ test('a run that has had settings which did nothing goes on', async () => {
   expect(await resolveConfiguration({ ...resume, configuration: {} })).toMatchObject(training)
   expect(await resolveConfiguration({ ...resume, configuration: training })).toMatchObject(training)
   const other = resolveConfiguration({ ...resume, configuration: { dispersiveDepth: 3 } })
-  await expect(other).rejects.toThrow('has dispersiveDepth 2; a resumed run cannot change it to 3')
+  await expect(other).rejects.toThrow('has `dispersiveDepth` 2; a resumed run cannot change it to 3')
 })

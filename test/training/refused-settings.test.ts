@@ -88,72 +88,76 @@ test.each<readonly [options: Record<string, unknown>, message: string]>([
 })
 
 const HOG = { encoders: [{ name: 'hog' }] } satisfies TrainingOptions
-const NO_ENCODER = 'and none is named; name one by --encoder NAME=FILE'
+const NO_ENCODER = "and none is named; name one by `encoders: [{ name: 'NAME', file: 'FILE' }]`"
 
 /** Settings of what a training has not, each alone beside what it is not of. */
 const OWNED: readonly (readonly [setting: TrainingOptions, message: string, beside?: TrainingOptions])[] = [
-  [{ alignWeight: 0.7 }, `alignWeight 0.7 is of the alignment with an encoder, ${NO_ENCODER}`],
-  [{ alignWeight: 0 }, `alignWeight 0 is of the alignment with an encoder, ${NO_ENCODER}`, { selfAlignWeight: 0.2 }],
-  [{ alignDepth: 2 }, `alignDepth 2 is the block that is aligned with an encoder, ${NO_ENCODER}`],
+  [{ alignWeight: 0.7 }, `\`alignWeight\` 0.7 is of the alignment with an encoder, ${NO_ENCODER}`],
+  [
+    { alignWeight: 0 },
+    `\`alignWeight\` 0 is of the alignment with an encoder, ${NO_ENCODER}`,
+    { selfAlignWeight: 0.2 },
+  ],
+  [{ alignDepth: 2 }, `\`alignDepth\` 2 is the block that is aligned with an encoder, ${NO_ENCODER}`],
   [
     { alignDepth: 2 },
-    `alignDepth 2 is the block that is aligned with an encoder, ${NO_ENCODER}`,
+    `\`alignDepth\` 2 is the block that is aligned with an encoder, ${NO_ENCODER}`,
     { selfAlignWeight: 0.2, selfAlignDepth: 1 },
   ],
-  [{ alignLoss: 'nt-xent' }, `alignLoss nt-xent compares with an encoder, ${NO_ENCODER}`],
+  [{ alignLoss: 'nt-xent' }, `\`alignLoss\` nt-xent compares with an encoder, ${NO_ENCODER}`],
   [
     { alignTemperature: 0.2 },
-    'alignTemperature 0.2 is of NT-Xent, and the loss is the cosine; give --align-loss nt-xent.',
+    '`alignTemperature` 0.2 is of NT-Xent, and the loss is the cosine; give `alignLoss` nt-xent.',
   ],
   [
     { alignTemperature: 0.2 },
-    'alignTemperature 0.2 is of NT-Xent, and the loss is the cosine; give --align-loss nt-xent.',
+    '`alignTemperature` 0.2 is of NT-Xent, and the loss is the cosine; give `alignLoss` nt-xent.',
     HOG,
   ],
-  [{ projector: 'conv' }, `projector conv projects to an encoder's features, ${NO_ENCODER}`],
-  [{ projectorWidth: 32 }, `projectorWidth 32 is of what projects to an encoder's features, ${NO_ENCODER}`],
+  [{ projector: 'conv' }, `\`projector\` conv projects to an encoder's features, ${NO_ENCODER}`],
+  [{ projectorWidth: 32 }, `\`projectorWidth\` 32 is of what projects to an encoder's features, ${NO_ENCODER}`],
   [
     { projectorWidth: 32 },
-    'projectorWidth 32 is of the projector mlp, and the projector is a convolution, which has no hidden width; leave one out.',
+    '`projectorWidth` 32 is of the projector mlp, and the projector is a convolution, which has no hidden width; leave one out.',
     { ...HOG, projector: 'conv' },
   ],
-  [{ alignSpatialNorm: 0.6 }, `alignSpatialNorm 0.6 normalises an encoder's features, ${NO_ENCODER}`],
-  [{ alignAttentionWeight: 0.5 }, `alignAttentionWeight 0.5 compares attention with an encoder's, ${NO_ENCODER}`],
+  [{ alignSpatialNorm: 0.6 }, `\`alignSpatialNorm\` 0.6 normalises an encoder's features, ${NO_ENCODER}`],
+  [{ alignAttentionWeight: 0.5 }, `\`alignAttentionWeight\` 0.5 compares attention with an encoder's, ${NO_ENCODER}`],
   [
     { alignAttentionBlocks: 2 },
-    'alignAttentionBlocks 2 says what of the attention is compared, and none is; give --align-attention-weight.',
+    '`alignAttentionBlocks` 2 says what of the attention is compared, and none is; give `alignAttentionWeight`.',
     HOG,
   ],
   [
     { alignAttentionHeads: 3 },
-    'alignAttentionHeads 3 says what of the attention is compared, and none is; give --align-attention-weight.',
+    '`alignAttentionHeads` 3 says what of the attention is compared, and none is; give `alignAttentionWeight`.',
     HOG,
   ],
   [
     { alignUntil: 5 },
-    'alignUntil 5 ends an alignment, and there is none; name an encoder, or give --self-align-weight.',
+    '`alignUntil` 5 ends an alignment, and there is none; name an encoder, or give `selfAlignWeight`.',
   ],
   [
     { dispersiveTemperature: 2 },
-    'dispersiveTemperature 2 is of the dispersive loss, and there is none; give --dispersive-weight.',
+    '`dispersiveTemperature` 2 is of the dispersive loss, and there is none; give `dispersiveWeight`.',
     HOG,
   ],
   [
     { dispersiveDepth: 2 },
-    'dispersiveDepth 2 is of the dispersive loss, and there is none; give --dispersive-weight.',
+    '`dispersiveDepth` 2 is of the dispersive loss, and there is none; give `dispersiveWeight`.',
     { dispersiveWeight: 0 },
   ],
-  [{ selfAlignDepth: 2 }, 'selfAlignDepth 2 is of self-alignment, and there is none; give --self-align-weight.', HOG],
+  [{ selfAlignDepth: 2 }, '`selfAlignDepth` 2 is of self-alignment, and there is none; give `selfAlignWeight`.', HOG],
   [
     { selfAlignTeacherDepth: 9 },
-    'selfAlignTeacherDepth 9 is of self-alignment, and there is none; give --self-align-weight.',
+    '`selfAlignTeacherDepth` 9 is of self-alignment, and there is none; give `selfAlignWeight`.',
   ],
   [
     { selfAlignTimeOffset: 0.5 },
-    'selfAlignTimeOffset 0.5 is of self-alignment, and there is none; give --self-align-weight.',
+    '`selfAlignTimeOffset` 0.5 is of self-alignment, and there is none; give `selfAlignWeight`.',
   ],
-  [{ routeFrom: 3 }, 'routeFrom 3 says past which blocks tokens go, and none goes past any; give --route-tokens.'],
-  [{ routeTo: 9 }, 'routeTo 9 says past which blocks tokens go, and none goes past any; give --route-tokens.'],
+  [{ routeFrom: 3 }, '`routeFrom` 3 says past which blocks tokens go, and none goes past any; give `routeTokens`.'],
+  [{ routeTo: 9 }, '`routeTo` 9 says past which blocks tokens go, and none goes past any; give `routeTokens`.'],
 ]
 
 const CASES = OWNED.map(([setting, message, beside]) => ({ setting, message, beside }))

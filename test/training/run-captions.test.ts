@@ -27,7 +27,7 @@ test.each([
   expect(() => digestOfCaptions(ofText(digest), dataOf(captions))).toThrow(
     new RegExp(
       `^The captions in data are others than when the run began: SHA-256 [0-9a-f]{12}…, not ${digest.slice(0, 12)}…; put back those that ` +
-        'were there; a new run may begin from the weights by --init, with captionsDigest left out of its configuration\\.$',
+        'were there; a new run may begin from the weights by `init`, with captionsDigest left out of its configuration\\.$',
     ),
   )
 })

@@ -100,7 +100,7 @@ test('a resumed run of text may find its caption encoder elsewhere, but not anot
   expect(await resume({ file: after.file })).toEqual(after)
   expect(await resume(after)).toEqual(after)
   await expect(resume({ ...after, digest: '1'.repeat(64) })).rejects.toThrow(
-    /has captionEncoder \{.*\}; a resumed run cannot change it to \{/,
+    /has `captionEncoder` \{.*\}; a resumed run cannot change it to \{/,
   )
 })
 
@@ -124,7 +124,7 @@ describe('one model by two spellings', () => {
     expect(resumed.model).toEqual(setting)
     expect(resumed).toEqual(await resume(undefined))
     await expect(resume({ ...S8, depth: 2 })).rejects.toThrow(
-      `has model ${JSON.stringify(setting)}; a resumed run cannot change it to {"kind":"SiT","depth":2,"hidden":384,"heads":6,"patch":8}.`,
+      `has \`model\` ${JSON.stringify(setting)}; a resumed run cannot change it to {"kind":"SiT","depth":2,"hidden":384,"heads":6,"patch":8}.`,
     )
   })
 
@@ -158,12 +158,12 @@ test('a torn config.json is refused as every text is that is not JSON, with what
 })
 
 test.each([
-  ['a run', 'config.json', '{}', 'already holds a run; go on with it by --resume, or choose another --out.'],
+  ['a run', 'config.json', '{}', 'already holds a run; go on with it by `resume`, or choose another `out`.'],
   [
     'checkpoints without one',
     'checkpoints/0000004/state.json',
     '{}',
-    "holds checkpoints already; go on from the newest by --resume where it is a training run's, or choose another --out.",
+    "holds checkpoints already; go on from the newest by `resume` where it is a training run's, or choose another `out`.",
   ],
 ])('no run begins in a folder that holds %s', async (_, name, content, sentence) => {
   const out = temporaryFolder()
@@ -186,7 +186,9 @@ test('of two runs that begin in one folder, the later one is refused though the 
     await begin(1)
     return 'none'
   })
-  await expect(later).rejects.toThrow(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  await expect(later).rejects.toThrow(
+    `${out} already holds a run; go on with it by \`resume\`, or choose another \`out\`.`,
+  )
   expect(readdirSync(join(out, 'checkpoints'))).toEqual(['0000001'])
   expect(readdirSync(out)).not.toContain(IN_USE_FILE)
 })
@@ -267,6 +269,6 @@ describe("a resumed run's encoders", () => {
     writeFileSync(at('other.pth'), 'other weights')
     const files: Readonly<Record<string, string>> = { OTHER: at('other.pth'), SAME: weights }
     const given = encoders!.map(({ name, file }) => ({ name, ...(file !== undefined && { file: files[file]! }) }))
-    await expect(resume(given)).rejects.toThrow(/has encoders \[.*\]; a resumed run cannot change it to \[/)
+    await expect(resume(given)).rejects.toThrow(/has `encoders` \[.*\]; a resumed run cannot change it to \[/)
   })
 })

@@ -37,7 +37,7 @@ test.each([
     },
     onNotice: (sentence) => notices.push(sentence),
   })
-  expect(notices).toContain(`Without --autoencoder the grids of samples are ${words}.`)
+  expect(notices).toContain(`Without \`autoencoder\` the grids of samples are ${words}.`)
   const file = join(out, 'samples/0000001.png')
   const { width, height, data } = await decodeImage(await readFile(file), file)
   expect([width, height]).toEqual([12, 12])

@@ -13,7 +13,7 @@ test.each([
   {
     what: 'where the checkpoint is',
     save: async () => 'runs/a/checkpoints/0000005',
-    notice: 'The steps until the failure are saved, runs/a/checkpoints/0000005; --resume goes on from there.',
+    notice: 'The steps until the failure are saved, runs/a/checkpoints/0000005; `resume` goes on from there.',
   },
   {
     what: 'why there is none',
@@ -49,7 +49,7 @@ async function tinyRun(settings: { readonly checkpointEvery: number; readonly st
       onNotice: (sentence) => world.rank === 0 && sentence.includes('saved') && notices.push(sentence),
     })
   const checkpoint = join(out, 'checkpoints/0000002')
-  const saved = `The steps until the failure are saved, ${checkpoint}; --resume goes on from there.`
+  const saved = `The steps until the failure are saved, ${checkpoint}; \`resume\` goes on from there.`
   return { out, notices, run, saved }
 }
 

@@ -119,7 +119,7 @@ async function listen(server: Server, port: number): Promise<number> {
       done()
     })
   }).catch((error: NodeJS.ErrnoException) => {
-    const other = 'choose another with --port N, or --port 0 for any that is free'
+    const other = 'choose another `port`, or 0 for any that is free'
     if (error.code === 'EADDRINUSE') throw new Error(`Port ${port} of ${LOOPBACK} is taken; ${other}.`)
     if (error.code === 'EACCES') throw new Error(`Port ${port} of ${LOOPBACK} is not for ordinary users; ${other}.`)
     throw error

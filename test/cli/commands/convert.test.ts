@@ -26,7 +26,7 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
     stdout: '',
     stderr:
       `warning: ${input} does not tell how many attention heads it has: 1 assumed, one for every 64 features; ` +
-      `--heads (of a guide --guide-heads), or --model of repa train, sets it.\n` +
+      `--heads sets it.\n` +
       `${run}: training checkpoint, 150 tensors\n`,
   })
   const json = await repa('convert', run, file, '--weights', 'model', '--json')

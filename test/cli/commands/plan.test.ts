@@ -49,7 +49,7 @@ test('a recipe of a model of text: its captions, what encodes them, and the part
   expect(await repa('plan', 'mmdit-d24-2-coco', '--data', data, '--batch', '2')).toEqual({
     status: 1,
     stdout: '',
-    stderr: `repa plan: The data in ${data} have no captions, which the model is told; prepare them with --captions.\n`,
+    stderr: `repa plan: The data in ${data} have no captions, which the model is told; prepare them with repa prepare --captions.\n`,
   })
 })
 

@@ -72,7 +72,7 @@ test('what is no run is named, and nothing is written', async () => {
   expect(await repa('report', folders.root, '--out', out)).toEqual({
     status: 1,
     stdout: '',
-    stderr: `repa report: ${folders.root}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.\n`,
+    stderr: `repa report: ${folders.root}: not a run's folder, it has no config.json; give the folder of a training run.\n`,
   })
   const run = await folders.add('a', files)
   const missing = join(folders.root, 'no/such/folder/page.html')

@@ -39,7 +39,7 @@ test.each([
   [
     'weights to begin from too',
     ['--init', 'nowhere'],
-    /goes on from a checkpoint, and cannot begin from nowhere too: leave out the setting init \(--init\)/,
+    /goes on from a checkpoint, and cannot begin from nowhere too: leave out --init\./,
   ],
 ])('%s: the call is refused, and the corrected one trains', async (_, wrong, sentence) => {
   const folder = temporaryFolder()

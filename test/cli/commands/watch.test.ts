@@ -57,7 +57,7 @@ test('a port that is taken', async () => {
   const { status, stderr } = start(await folders.add('r', files), '--port', String(port))
   expect(await status).toBe(1)
   expect(stderr.text).toBe(
-    `repa watch: Port ${port} of 127.0.0.1 is taken; choose another with --port N, or --port 0 for any that is free.\n`,
+    `repa watch: Port ${port} of 127.0.0.1 is taken; choose another --port, or 0 for any that is free.\n`,
   )
   other.close()
 })

@@ -223,7 +223,7 @@ test('a port that is taken is one clear sentence', async () => {
   const { run, watching } = await watched(folders)
   await using _ = watching
   await expect(watch([run], { port: watching.port })).rejects.toThrow(
-    `Port ${watching.port} of 127.0.0.1 is taken; choose another with --port N, or --port 0 for any that is free.`,
+    `Port ${watching.port} of 127.0.0.1 is taken; choose another \`port\`, or 0 for any that is free.`,
   )
 })
 

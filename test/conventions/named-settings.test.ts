@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+import { beforeAll, expect, test } from 'vitest'
+import type { Command } from '../../src/cli/command.ts'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { GLOBAL_OPTIONS } from '../../src/cli/global-options.ts'
+import { flagOf } from '../../src/cli/option.ts'
+import { withFlags } from '../../src/cli/with-flags.ts'
+import { ROOT, sourceFiles } from './source-files.ts'
+
+/** Files whose texts are command lines, or have a syntax of their own. */
+const OF_COMMANDS = ['src/planning/recipe-commands.ts', 'src/report/stylesheet.ts']
+
+/** What sentences name in backticks and no command has: arguments of functions of the library. */
+const OF_FUNCTIONS = ['classToken', 'onProgress', 'sampleDiffusion', 'sampleFlow', 'text']
+
+interface Text {
+  readonly file: string
+  readonly text: string
+}
+
+/** The texts of a file, a template's with … in each place. */
+function textsOf(file: string): Text[] {
+  const source = ts.createSourceFile(file, readFileSync(join(ROOT, file), 'utf8'), ts.ScriptTarget.Latest)
+  const texts: Text[] = []
+  const visit = (node: ts.Node): void => {
+    if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) texts.push({ file, text: node.text })
+    if (ts.isTemplateExpression(node)) {
+      texts.push({ file, text: [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join('…') })
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return texts
+}
+
+let commands: readonly Command[]
+let texts: readonly Text[]
+
+beforeAll(async () => {
+  commands = await Promise.all(COMMANDS.map(({ load }) => load()))
+  texts = sourceFiles('src', ['.ts'])
+    .filter((file) => !file.startsWith('src/cli/') && !OF_COMMANDS.includes(file))
+    .flatMap(textsOf)
+  expect(texts.length).toBeGreaterThan(5000)
+})
+
+// Whoever calls the library has no command line. Where a sentence names a command it may name its flag too.
+test('the library names settings, not flags', () => {
+  const flags = new Set(
+    [...commands.flatMap(({ options }) => Object.keys(options)), ...Object.keys(GLOBAL_OPTIONS)].map(flagOf),
+  )
+  const found = texts.filter(({ text }) => {
+    const said = text.replaceAll(/repa [a-z-]+( [a-z-]+|\|[a-z]+)*( --[a-z-]+)*/g, '')
+    return [...said.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].some(([flag]) => flags.has(flag))
+  })
+  expect(found).toEqual([])
+})
+
+test('what a sentence of the library names in backticks is an option of the command that is named for it', () => {
+  const named = new Map<string, string>()
+  for (const { file, text } of texts) {
+    for (const [, setting] of text.matchAll(/`([a-z][A-Za-z]*)(?:: [^`]+)?`/g)) named.set(setting!, file)
+  }
+  expect(named.size).toBeGreaterThan(40)
+  const lost = [...named].filter(([setting]) => {
+    if (OF_FUNCTIONS.includes(setting)) return false
+    if (commands.some((command) => withFlags(`\`${setting}\``, command).startsWith('--'))) {
+      const [, other, flag] = /^repa (\S+) (--\S+)$/.exec(withFlags(`\`${setting}\``, { options: {} })) ?? []
+      if (other === undefined) return false
+      const command = commands.find(({ name }) => name === other)
+      return command === undefined || !Object.keys(command.options).map(flagOf).includes(flag!)
+    }
+    return true
+  })
+  expect(lost).toEqual([])
+})
