@@ -1,5 +1,6 @@
 import type { Dataset } from '../data/dataset.ts'
 import { oneAhead } from '../data/one-ahead.ts'
+import { noticeUnfinished } from '../diffusion/unfinished-sampling.ts'
 import type { Device } from '../tensor/device.ts'
 import { toPlanes } from '../tensor/planes.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -33,6 +34,8 @@ export type EvaluateClipScoreOptions = ScoredImages & {
   readonly signal?: AbortSignal | undefined
   /** Called with 0 once CLIP is loaded, and after each batch. */
   readonly onProgress?: (done: number, total: number) => void
+  /** Is told, in a sentence, what makes the number less than it seems. */
+  readonly onNotice?: (sentence: string) => void
 }
 
 export interface ClipScore {
@@ -61,7 +64,8 @@ export interface ClipScore {
  */
 export async function evaluateClipScore(options: EvaluateClipScoreOptions): Promise<ClipScore> {
   requireClipScoreOptions(options)
-  const { device, batch, signal, onProgress } = options
+  const { device, batch, signal, onProgress, onNotice = () => {} } = options
+  if (options.samples !== undefined) await noticeUnfinished(options.samples, onNotice)
   await using images =
     options.data === undefined
       ? await openCaptionedSamples(options.samples, options.captions)

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { oneAhead } from '../data/one-ahead.ts'
+import { noticeUnfinished } from '../diffusion/unfinished-sampling.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
@@ -97,6 +98,7 @@ interface Side extends Disposable {
 export async function compareImages(options: CompareImagesOptions): Promise<ImageComparison> {
   parseConfiguration(schema(), options, 'the options of compareImages')
   const { network, samples, saveStatistics, onNotice = () => {} } = options
+  if (samples !== undefined) await noticeUnfinished(samples, onNotice)
   // Before hours of work for what could not be written then.
   if (saveStatistics !== undefined) await makeFolder(dirname(saveStatistics))
   // Both, before the first is seen: it may take an hour.

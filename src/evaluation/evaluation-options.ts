@@ -82,6 +82,7 @@ const clipScoreSchema = whenNeeded(() =>
     batch: positive(),
     signal: aSignal().optional(),
     onProgress: aFunction().optional(),
+    onNotice: aFunction().optional(),
   } satisfies Record<keyof EvaluateClipScoreOptions, z.ZodType>),
 )
 

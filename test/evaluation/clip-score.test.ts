@@ -119,6 +119,16 @@ describe('the score of samples with their prompts.txt', () => {
     expect(seen).toEqual([0, ...steps].map((done) => [done, COUNT]))
   })
 
+  test('is told to be of samples that are not all there', async () => {
+    const folder = await samples()
+    writeTree(folder, { 'unfinished/repa-sampling.json': '{}' })
+    const notices: string[] = []
+    await evaluateClipScore({ ...(await common()), samples: folder, onNotice: (sentence) => notices.push(sentence) })
+    expect(notices).toEqual([
+      `${folder} holds an unfinished sampling: its images are not all there, and may be of several calls.`,
+    ])
+  })
+
   test('leaves out what has a blank caption', async () => {
     const found = await evaluateClipScore({
       ...(await common()),

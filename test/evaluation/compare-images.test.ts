@@ -11,6 +11,7 @@ import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { random } from '../reference/array.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
+import { writeTree } from '../write-tree.ts'
 
 const SIDE = 16
 
@@ -175,6 +176,21 @@ describe('compareImages', () => {
     const saveStatistics = join(temporaryFolder(), 'statistics.safetensors')
     await compareImages({ reference: npz, network, saveStatistics, onNotice: (message) => notices.push(message) })
     expect(notices).toHaveLength(warnings)
+  })
+
+  test('samples that are not all there are told of', async () => {
+    const { folder, npz } = await images(129, 2)
+    using network = await hog()
+    const told = async () => {
+      const notices: string[] = []
+      await compareImages({ reference: npz, samples: folder, network, onNotice: (message) => notices.push(message) })
+      return notices
+    }
+    expect(await told()).toEqual([])
+    writeTree(folder, { 'unfinished/repa-sampling.json': '{}' })
+    expect(await told()).toEqual([
+      `${folder} holds an unfinished sampling: its images are not all there, and may be of several calls.`,
+    ])
   })
 
   test('statistics that were made of statistics alone say so, and have no features', async () => {

@@ -55,13 +55,13 @@ export const evaluateClipCommand = defineCommand({
     if (data !== undefined && args.step !== undefined) {
       throw new UsageError('--step is of the model of samples, and DATA is of none; leave it out.')
     }
-    const [{ sampledBy }, { evaluateClipScore }, { Dataset }, { resolveDevice }] = await Promise.all([
-      import('../sampled-by.ts'),
+    const [{ readSamplingRecord }, { evaluateClipScore }, { Dataset }, { resolveDevice }] = await Promise.all([
+      import('../../diffusion/sampling-record.ts'),
       import('../../evaluation/clip-score.ts'),
       import('../../data/dataset.ts'),
       import('../../tensor/device.ts'),
     ])
-    const sampled = samples === undefined ? undefined : await sampledBy(samples, out)
+    const sampled = samples === undefined ? undefined : await readSamplingRecord(samples)
     const images =
       samples === undefined ? ({ data: await Dataset.open(data!) } as const) : ({ samples, captions } as const)
     let bar: ReturnType<typeof progress> | undefined
@@ -75,6 +75,7 @@ export const evaluateClipCommand = defineCommand({
         bar ??= progress({ label: 'clip', unit: 'images', total })
         bar.update(done)
       },
+      onNotice: (sentence) => out.warn(sentence),
     }).finally(() => bar?.end())
     const { network, cosine, standardError, withoutCaption } = result
     if (withoutCaption > 0) {

@@ -61,14 +61,14 @@ export const evaluateFidCommand = defineCommand({
     if (saveStatistics !== undefined && !saveStatistics.toLowerCase().endsWith('.safetensors')) {
       throw new UsageError(`--save-statistics ${saveStatistics}: the file's name must end in .safetensors.`)
     }
-    const [{ sampledBy }, { compareImages }, { loadFeatureNetwork, loadInceptionNetwork }, { resolveDevice }] =
+    const [{ readSamplingRecord }, { compareImages }, { loadFeatureNetwork, loadInceptionNetwork }, { resolveDevice }] =
       await Promise.all([
-        import('../sampled-by.ts'),
+        import('../../diffusion/sampling-record.ts'),
         import('../../evaluation/compare-images.ts'),
         import('../../evaluation/feature-network.ts'),
         import('../../tensor/device.ts'),
       ])
-    const sampled = samples === undefined ? undefined : await sampledBy(samples, out)
+    const sampled = samples === undefined ? undefined : await readSamplingRecord(samples)
     const where = { device: resolveDevice(device), onNotice: (message: string) => out.warn(message) }
     let network: FeatureNetwork
     if (inception !== undefined) {
