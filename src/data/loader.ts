@@ -126,8 +126,10 @@ export class Loader implements AsyncIterable<Batch> {
     this.#slots = new Slots(concurrency)
   }
 
-  /** Which samples a step holds, in order. */
+  /** Which samples a step holds, in order. @throws {RangeError} for what is no step: a whole number from 0 */
   indicesOf(step: number): Int32Array {
+    if (!Number.isSafeInteger(step) || step < 0)
+      throw new RangeError(`There is no step ${step}; expected a whole number from 0.`)
     const { batch, seed } = this.#options
     const epoch = Math.floor(step / this.stepsPerEpoch)
     if (this.#permutation?.epoch !== epoch) {

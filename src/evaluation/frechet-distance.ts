@@ -10,6 +10,12 @@ const RELATIVE_RANK = 2 ** -44
 /** A covariance that other programs stored, or summed, in float32 has eigenvalues so far below 0 for each feature, of the largest. */
 const FLOAT32_ROUNDING = 2 ** -24
 
+/**
+ * How far the halves of a covariance may be apart, of the two features' deviations: far more than sums in float32 over 50,000 images round
+ * (√50,000 · 2⁻²⁴), far less than two halves of different sets.
+ */
+const ASYMMETRY = 1e-3
+
 const numbers = () => z.custom((value) => value instanceof Float64Array, 'expected a Float64Array')
 
 // Loose: what else is known of a set is nothing to its distance.
@@ -48,6 +54,7 @@ export async function frechetDistance(
       throw new RangeError('A mean or covariance holds what is not a finite number; there is no Fréchet distance.')
     }
   }
+  for (const [i, { covariance }] of [a, b].entries()) requireSymmetric(covariance, width, names[i]!)
   let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b, names))
   for (let i = 0; i < width; i++) distance += (a.mean[i]! - b.mean[i]!) ** 2
   if (!Number.isFinite(distance)) {
@@ -94,6 +101,22 @@ async function rootTrace(a: Gaussian, b: Gaussian, names: readonly [string, stri
   requireNotNegative(products, rounding * norm(b.covariance), names[1])
   // What should be 0 comes out a little below as often as above.
   return products.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
+}
+
+/** Eigenvalues are those of one half of a matrix: of another half nothing would be seen. */
+function requireSymmetric(matrix: Float64Array, width: number, name: string): void {
+  for (let i = 0; i < width; i++) {
+    for (let j = 0; j < i; j++) {
+      const [below, above] = [matrix[i * width + j]!, matrix[j * width + i]!]
+      if (below === above) continue
+      const deviations = Math.sqrt(Math.abs(matrix[i * width + i]! * matrix[j * width + j]!))
+      if (Math.abs(below - above) <= ASYMMETRY * deviations) continue
+      throw new RangeError(
+        `The covariance of ${name} is not symmetric: in row ${j} of column ${i} it is ${above}, in row ${i} of column ${j} it is ` +
+          `${below}; the statistics are damaged or not those of images; make them again.`,
+      )
+    }
+  }
 }
 
 /** A root of what is below 0 would be left out of the trace: of a damaged covariance the distance can come out as 0. */

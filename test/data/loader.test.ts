@@ -164,6 +164,11 @@ describe('Loader', () => {
     expect(one).not.toEqual(other)
   })
 
+  test.each([-1, 1.5, Number.NaN, Infinity])('%d is no step', (step) => {
+    const loader = new Loader(moments, OPTIONS)
+    expect(() => loader.indicesOf(step)).toThrow(`There is no step ${step}; expected a whole number from 0.`)
+  })
+
   test('two iterations of one loader do not disturb each other', async () => {
     const loader = new Loader(moments, OPTIONS)
     const [a, b] = await Promise.all([take(loader, 9), take(loader, 9)])

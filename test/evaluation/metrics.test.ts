@@ -110,6 +110,21 @@ describe('frechetDistance', () => {
     expect(await frechetDistance(gaussian([0], diagonal([1])), gaussian([2], diagonal([1])))).toBe(4)
   })
 
+  // Eigenvalues are those of one half: what the other says would count for nothing.
+  test('refuses a covariance of two halves', async () => {
+    const [broken, whole] = [gaussian([0, 0], Float64Array.of(4, 1, 0, 4)), gaussian([0, 0], diagonal([1, 1]))]
+    const message = (which: string) =>
+      `The covariance of the ${which} set is not symmetric: in row 0 of column 1 it is 1, in row 1 of column 0 it is 0; the statistics`
+    await expect(frechetDistance(broken, whole)).rejects.toThrow(message('first'))
+    await expect(frechetDistance(whole, broken)).rejects.toThrow(message('second'))
+  })
+
+  test('takes one whose halves were rounded each for itself', async () => {
+    // The deviations are 0.01 and 100.
+    const [rounded, whole] = [gaussian([0, 0], Float64Array.of(1e-4, 0, 1e-4, 1e4)), gaussian([0, 0], diagonal([1, 1]))]
+    expect(await frechetDistance(rounded, whole)).toBeCloseTo(99 ** 2 + 0.99 ** 2, 3)
+  })
+
   // With a root of what is below 0 taken for 0, each of these would be as close as can be.
   test.each([
     { name: 'a variance below 0', covariance: diagonal([1, -50]) },
