@@ -3,46 +3,42 @@ import { GLOBAL_OPTIONS } from './global-options.ts'
 import { flagOf } from './option.ts'
 
 /** Settings of the library, of whichever call, whose option is called otherwise. */
-const OPTION_NAMES: Readonly<Record<string, string>> = {
-  encoders: 'encoder',
-  learningRate: 'lr',
-  learningRateWarmup: 'lrWarmup',
-  learningRateDecay: 'lrDecay',
-  learningRateDecayFrom: 'lrDecayFrom',
-  learningRateDecayUntil: 'lrDecayUntil',
-  learningRateFinal: 'lrFinal',
-  inertGlobals: 'inert',
-  tile: 'autoencoderTile',
-}
+const OPTION_NAMES: ReadonlyMap<string, string> = new Map([
+  ['encoders', 'encoder'],
+  ['learningRate', 'lr'],
+  ['learningRateWarmup', 'lrWarmup'],
+  ['learningRateDecay', 'lrDecay'],
+  ['learningRateDecayFrom', 'lrDecayFrom'],
+  ['learningRateDecayUntil', 'lrDecayUntil'],
+  ['learningRateFinal', 'lrFinal'],
+  ['inertGlobals', 'inert'],
+  ['tile', 'autoencoderTile'],
+])
 
-/** The command that has an option which others speak of: a conversion of what the run will take that it makes. */
-const COMMANDS_WITH: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(
-    [
-      'captionEncoder',
-      'classTokenWeight',
-      'encoder',
-      'init',
-      'maxGradNorm',
-      'precision',
-      'resume',
-      'routeFrom',
-      'routeTo',
-      'selfAlignDepth',
-      'selfAlignTeacherDepth',
-      'selfAlignWeight',
-    ].map((option) => [option, 'train']),
-  ),
-  alignDepth: 'convert',
-  autoencoderTile: 'sample',
-  captions: 'prepare',
-  convention: 'sample',
-  flip: 'prepare',
-  heads: 'sample',
-  inert: 'convert',
-  key: 'convert',
-  kind: 'convert',
-}
+/** Options that sentences of other commands speak of, by the command that has them: a conversion, say, of the run that is to go on with it. */
+const OPTIONS_ELSEWHERE = {
+  train: [
+    'captionEncoder',
+    'classTokenWeight',
+    'encoder',
+    'init',
+    'maxGradNorm',
+    'precision',
+    'resume',
+    'routeFrom',
+    'routeTo',
+    'selfAlignDepth',
+    'selfAlignTeacherDepth',
+    'selfAlignWeight',
+  ],
+  prepare: ['captions', 'flip'],
+  sample: ['autoencoderTile', 'convention', 'heads'],
+  convert: ['alignDepth', 'inert', 'key', 'kind'],
+} as const
+
+const COMMANDS_WITH: ReadonlyMap<string, string> = new Map(
+  Object.entries(OPTIONS_ELSEWHERE).flatMap(([command, options]) => options.map((option) => [option, command])),
+)
 
 /** A setting as the library's sentences name it, by itself or with a value: `alignUntil`, `recompute: 'elementwise'`. */
 const SETTING = /`([a-z][A-Za-z]*)(?:: ([^`]+))?`/g
@@ -59,9 +55,9 @@ function wordOf(value: string): string {
  */
 export function withFlags(sentence: string, { options }: Pick<Command, 'options'>): string {
   return sentence.replace(SETTING, (whole, setting: string, value?: string) => {
-    const option = OPTION_NAMES[setting] ?? setting
-    const isOwn = option in options || option in GLOBAL_OPTIONS
-    const other = COMMANDS_WITH[option]
+    const option = OPTION_NAMES.get(setting) ?? setting
+    const isOwn = Object.hasOwn(options, option) || Object.hasOwn(GLOBAL_OPTIONS, option)
+    const other = COMMANDS_WITH.get(option)
     if (!isOwn && other === undefined) return whole
     const flag = isOwn ? flagOf(option) : `repa ${other} ${flagOf(option)}`
     return value === undefined ? flag : `${flag} ${wordOf(value)}`

@@ -116,8 +116,6 @@ function requireOrder(
 function withAdvice(error: ImageDecodeError): Error {
   return new Error(
     `${error.message} Replace it, or leave it out by \`onCorrupt: 'skip'\`: the call goes on from there.`,
-    {
-      cause: error,
-    },
+    { cause: error },
   )
 }

@@ -38,7 +38,7 @@ export function isUnfinished(images: string): Promise<boolean> {
   return isThere(join(images, FOLDER, SETTINGS))
 }
 
-/** Tells who is to judge a folder's images where they are not all there. */
+/** Says where the images of a folder, which are to be judged, are not all there. */
 export async function noticeUnfinished(images: string, onNotice: (sentence: string) => void): Promise<void> {
   if (!(await isUnfinished(images))) return
   onNotice(`${images} holds an unfinished sampling: its images are not all there, and may be of several calls.`)

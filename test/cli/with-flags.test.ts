@@ -17,7 +17,7 @@ test.each([
   ['allow the name in `inertGlobals`', 'allow the name in repa convert --inert'],
   ['in tiles (`tile: 64`)', 'in tiles (repa sample --autoencoder-tile 64)'],
   // Of none.
-  ['give `noise`, and `await tensor.toHost()`, by `trainer.restore`', undefined],
+  ['give `noise`, and `await tensor.toHost()`, by `trainer.restore`, of `constructor`', undefined],
 ])('%s', (sentence, said = sentence) => {
   expect(withFlags(sentence, trainCommand)).toBe(said)
 })
