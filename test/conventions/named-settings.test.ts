@@ -58,20 +58,28 @@ test('the library names settings, not flags', () => {
   expect(found).toEqual([])
 })
 
-test('what a sentence of the library names in backticks is an option of the command that is named for it', () => {
+test('what a sentence of the library names in backticks is an option of a command', () => {
   const named = new Map<string, string>()
   for (const { file, text } of texts) {
     for (const [, setting] of text.matchAll(/`([a-z][A-Za-z]*)(?:: [^`]+)?`/g)) named.set(setting!, file)
   }
   expect(named.size).toBeGreaterThan(40)
-  const nowhere: Pick<Command, 'options'> = { options: {} }
-  const isThere = (setting: string): boolean => {
-    const words = withFlags(`\`${setting}\``, nowhere)
-    const [, elsewhere, flag] = /^repa (\S+) (--\S+)$/.exec(words) ?? []
-    const hasFlag = ({ options }: Command) => Object.keys(options).some((option) => flagOf(option) === flag)
-    if (elsewhere !== undefined) return commands.some((command) => command.name === elsewhere && hasFlag(command))
-    return commands.some((command) => withFlags(`\`${setting}\``, command).startsWith('--'))
-  }
-  const lost = [...named].filter(([setting]) => !OF_FUNCTIONS.includes(setting) && !isThere(setting))
+  const isOption = (setting: string) =>
+    commands.some((command) => withFlags(`\`${setting}\``, command).startsWith('--'))
+  const lost = [...named].filter(([setting]) => !OF_FUNCTIONS.includes(setting) && !isOption(setting))
   expect(lost).toEqual([])
+})
+
+test('a command that is named for an option has it', () => {
+  const options = new Set(commands.flatMap((command) => Object.keys(command.options)))
+  const elsewhere = [...options].flatMap((option) => {
+    const [, name, flag] = /^repa (\S+) (--\S+)$/.exec(withFlags(`\`${option}\``, { options: {} })) ?? []
+    return name === undefined ? [] : [{ name, flag: flag! }]
+  })
+  expect(elsewhere.length).toBeGreaterThan(15)
+  const wrong = elsewhere.filter(
+    ({ name, flag }) =>
+      !commands.some((command) => command.name === name && Object.keys(command.options).map(flagOf).includes(flag)),
+  )
+  expect(wrong).toEqual([])
 })
