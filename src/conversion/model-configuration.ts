@@ -52,7 +52,7 @@ export async function modelConfigOf(
   const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
   if (found) notes.push(found.sentence)
   const told = { heads: known.heads, kind: known.kind ?? found?.kind, grid: await inferGrid({ shapes, read }) }
-  const inferred = believing(known.setting ?? {}, { shapes, path, told, notes })
+  const inferred = believing(known.setting, { shapes, path, told, notes })
   const { depth, alignWidths } = inferred
   const ofLabels = textOf(inferred)
     ? {}
@@ -68,9 +68,12 @@ export async function modelConfigOf(
   )
 }
 
-/** The model that shapes tell; a guess is as the setting says, or assumed. A sentence in `notes` says so of each. */
+/**
+ * The model that shapes tell; a guess is as the setting says, where there is a run that has one, or assumed. A sentence in `notes` says so of
+ * each.
+ */
 function believing(
-  setting: Partial<Guessable>,
+  setting: Partial<Guessable> | undefined,
   {
     shapes,
     path,
@@ -85,11 +88,11 @@ function believing(
 ): AnyTransformerConfig {
   const inferred = inferTransformerConfig(shapes, path, told)
   const guesses = guessesIn(shapes, path, inferred, told)
-  notes.push(...departures(path, inferred, setting, guesses))
-  const known = { ...told, ...believedOf(setting, guesses) }
+  notes.push(...departures(path, inferred, setting ?? {}, guesses))
+  const known = { ...told, ...believedOf(setting ?? {}, guesses) }
   const config = inferTransformerConfig(shapes, path, known)
   for (const assumed of [assumedHeads, assumedConvention]) {
-    const sentence = assumed(shapes, path, config, known)
+    const sentence = assumed(shapes, path, config, known, setting && 'model')
     if (sentence !== undefined) notes.push(sentence)
   }
   return config

@@ -16,7 +16,7 @@ import type { WeightsFile } from './weights-file.ts'
  * it, by its tensors, what is known besides, and the arguments of the script that trained it, where they stand in the file. Where the kind is
  * not known it is found out from the weights, and `onNotice` is told; so it is where heads or the direction of time are a guess.
  *
- * @param setting by which the caller is told what is a guess. Default: each by one of its own name
+ * @param setting by which heads and the direction of time can be said. Default: each by one of its own name
  * @throws {RangeError} where something else is given than the file states
  * @throws {Error} where the tensors are no diffusion transformer's, or not those of the model that the file states
  */
@@ -33,7 +33,7 @@ export async function configOfWeights(
     return args.stated
   }
   const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
-  const evidence = { shapes, read: (name: string) => file.read(name), path: file.name, setting }
+  const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
   const grid = given.grid ?? (await inferGrid(evidence))
   const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads, grid }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined

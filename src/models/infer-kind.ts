@@ -8,8 +8,6 @@ export interface KindEvidence {
   readonly read: (name: string) => Promise<HostTensor>
   /** The file's path. */
   readonly path: string
-  /** By which setting the caller is told the kind. Default: one of that name. */
-  readonly setting?: string | undefined
 }
 
 /** What was found, and a sentence that says so, with its reason, for people. */
@@ -27,12 +25,7 @@ const HEAD = 'final_layer.linear.weight'
  * What differs is that the original SiT throws the second half of its output away: its weights begin as zeros and never have a
  * gradient, while DiT's learn the variance. Projectors on such a head are of DiT + REPA, for REPA's SiT has none.
  */
-export async function inferKind({
-  shapes,
-  read,
-  path,
-  setting = 'kind',
-}: KindEvidence): Promise<InferredKind | undefined> {
+export async function inferKind({ shapes, read, path }: KindEvidence): Promise<InferredKind | undefined> {
   const [, channels, patch] = shapes.get('x_embedder.proj.weight') ?? []
   const rows = shapes.get(HEAD)?.[0]
   if (channels === undefined || patch === undefined || rows !== 2 * channels * patch * patch) return undefined
@@ -40,9 +33,9 @@ export async function inferKind({
     kind,
     sentence:
       kind === 'DiT'
-        ? `${path} is taken for a DiT: ${reason}. \`${setting}\` can say that it is an original SiT.`
+        ? `${path} is taken for a DiT: ${reason}. \`kind\` can say that it is an original SiT.`
         : `${path} is taken for an original SiT, whose time runs from noise at 0 to data at 1: ${reason}. ` +
-          `\`${setting}\` can say that it is a DiT.`,
+          '`kind` can say that it is a DiT.',
   })
   if ([...shapes.keys()].some((name) => name.startsWith('projectors.'))) return found('DiT', 'it has projectors')
   if (hasUnusedHalf(toFloat32(await read(HEAD)), rows, channels)) {

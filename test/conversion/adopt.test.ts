@@ -92,7 +92,7 @@ describe("a file of the reference's, which leaves a guess", () => {
       tinyLightningDiTModel,
       {},
       { convention: 'sit' },
-      [expect.stringMatching(/is taken for a LightningDiT, .*; `convention` can say otherwise\.$/)],
+      [expect.stringMatching(/is taken for a LightningDiT, .*; `model` can say otherwise\.$/)],
     ],
     [tinyLightningDiTModel, { model: { ...LIGHTNINGDIT, convention: 'sit' } }, { convention: 'sit' }, []],
     [

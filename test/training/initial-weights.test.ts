@@ -13,7 +13,7 @@ import {
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { saveCheckpoint } from '../../src/training/checkpoint.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
-import { loadInitialWeights } from '../../src/training/initial-weights.ts'
+import { loadInitialWeights, settingsOfWeights } from '../../src/training/initial-weights.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { train } from '../../src/training/run.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -336,6 +336,16 @@ describe("what the weights learnt along, and what they are, is the run's where i
     const init = await fileOf(source)
     const { notices, training } = await begun(data, { init, model: { ...SIT, depth: 2, patch: 2 }, path: 'cosine' })
     expect([training.path, notices]).toEqual(['cosine', []])
+  })
+
+  test.each<readonly [Change, RegExp]>([
+    [{}, / does not tell how many attention heads it has: .*; `model` sets it\.$/],
+    [LIGHTNINGDIT, / is taken for a LightningDiT, .*; `model` can say otherwise\.$/],
+  ])('what bare tensors of %j leave to a guess is for the model setting to tell', async (change, sentence) => {
+    using source = modelOf(change, 1)
+    const notices: string[] = []
+    await settingsOfWeights(await fileOf(source), {}, (told) => notices.push(told))
+    expect(notices).toEqual([expect.stringMatching(sentence)])
   })
 })
 
