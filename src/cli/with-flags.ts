@@ -1,16 +1,12 @@
 import type { Command } from './command.ts'
+import { CONFIGURATION_NAMES } from './configuration-names.ts'
 import { GLOBAL_OPTIONS } from './global-options.ts'
 import { flagOf } from './option.ts'
 
-/** Settings of the library, of whichever call, whose option is called otherwise. */
+/** Options by their settings in the library, of whichever call, where those are called otherwise. */
 const OPTION_NAMES: ReadonlyMap<string, string> = new Map([
+  ...Object.entries(CONFIGURATION_NAMES).map(([option, setting]): [string, string] => [setting, option]),
   ['encoders', 'encoder'],
-  ['learningRate', 'lr'],
-  ['learningRateWarmup', 'lrWarmup'],
-  ['learningRateDecay', 'lrDecay'],
-  ['learningRateDecayFrom', 'lrDecayFrom'],
-  ['learningRateDecayUntil', 'lrDecayUntil'],
-  ['learningRateFinal', 'lrFinal'],
   ['inertGlobals', 'inert'],
   ['tile', 'autoencoderTile'],
 ])

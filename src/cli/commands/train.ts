@@ -3,6 +3,7 @@ import { formatCount } from '../../report/quantity.ts'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import type { TrainingRun } from '../../training/run.ts'
 import { defineCommand } from '../command.ts'
+import { CONFIGURATION_NAMES } from '../configuration-names.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
 import type { Output } from '../output.ts'
@@ -175,16 +176,6 @@ interface Flags {
   readonly captionEncoder: string | undefined
   readonly alignDepth: number | undefined
   readonly [name: string]: unknown
-}
-
-/** Of the settings whose flags are called otherwise. */
-export const CONFIGURATION_NAMES: Readonly<Record<string, keyof TrainingOptions>> = {
-  lr: 'learningRate',
-  lrWarmup: 'learningRateWarmup',
-  lrDecay: 'learningRateDecay',
-  lrDecayFrom: 'learningRateDecayFrom',
-  lrDecayUntil: 'learningRateDecayUntil',
-  lrFinal: 'learningRateFinal',
 }
 
 /** Flags under the configuration's names; what was not given is left out. */
