@@ -130,6 +130,7 @@ async function openGuide(args: SampleArguments, { device, out }: Surroundings): 
   const guide = await loadModel(args.guide, {
     ...ofEveryCheckpoint(args, device),
     heads: args.guideHeads,
+    // --heads are the model's.
     onNotice: (sentence) => out.warn(sentence.replace('`heads`', '`guideHeads`')),
   })
   out.line(`guided by ${guide.source}: ${(guide.model.parameterCount / 1e6).toFixed(1)} M parameters`)

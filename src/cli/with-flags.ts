@@ -7,7 +7,6 @@ import { flagOf } from './option.ts'
 const OPTION_NAMES: ReadonlyMap<string, string> = new Map([
   ...Object.entries(CONFIGURATION_NAMES).map(([option, setting]): [string, string] => [setting, option]),
   ['encoders', 'encoder'],
-  ['inertGlobals', 'inert'],
   ['tile', 'autoencoderTile'],
 ])
 

@@ -307,7 +307,7 @@ class PickleMachine {
         `${part} names ${JSON.stringify(`${module}.${name}`)}, which is not among the classes and functions that a ` +
           'checkpoint may hold; nothing of it was run. Save the file again with only tensors, numbers, text, lists and ' +
           'dictionaries in it (for a model: its state_dict()), or, to keep such objects as plain data, allow the name ' +
-          'in `inertGlobals`.',
+          'by `inert` where it is converted, by `inertGlobals` where a program opens it.',
       )
     }
     this.#stack.push(global)

@@ -14,7 +14,7 @@ test.each([
   // Of every command.
   ['take `device` cuda', 'take --device cuda'],
   // Of another.
-  ['allow the name in `inertGlobals`', 'allow the name in repa convert --inert'],
+  ['allow the name by `inert`, by `inertGlobals`', 'allow the name by repa convert --inert, by `inertGlobals`'],
   ['in tiles (`tile: 64`)', 'in tiles (repa sample --autoencoder-tile 64)'],
   // Of none.
   ['give `noise`, and `await tensor.toHost()`, by `trainer.restore`, of `constructor`', undefined],

@@ -13,7 +13,7 @@ import { ROOT, sourceFiles } from './source-files.ts'
 const OF_COMMANDS = ['src/planning/recipe-commands.ts', 'src/report/stylesheet.ts']
 
 /** What sentences name in backticks and no command has: arguments of functions of the library. */
-const OF_FUNCTIONS = ['classToken', 'onProgress', 'sampleDiffusion', 'sampleFlow', 'text']
+const OF_FUNCTIONS = ['classToken', 'inertGlobals', 'onProgress', 'sampleDiffusion', 'sampleFlow', 'text']
 
 interface Text {
   readonly file: string

@@ -105,7 +105,7 @@ describe('bare state dicts', () => {
     }
     await zip.close()
     await expect(convert(lightning, out)).rejects.toThrow(
-      /names "lightning.callbacks.ModelCheckpoint", which is not among .* in `inertGlobals`\./,
+      /names "lightning.callbacks.ModelCheckpoint", which is not among .* by `inert` where it is converted, by `inertGlobals` where a program opens it\./,
     )
     await convert(lightning, out, { inert: ['lightning.callbacks.ModelCheckpoint'] })
     expect([...(await safetensors(out))]).toEqual([...dtypes])
